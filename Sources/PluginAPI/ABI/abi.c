@@ -1,0 +1,1 @@
+#include <backplane/core.h>

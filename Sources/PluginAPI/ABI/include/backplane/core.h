@@ -1,0 +1,3 @@
+#ifndef BACKPLANE_CORE_H
+#define BACKPLANE_CORE_H
+#endif

@@ -1,0 +1,1 @@
+#include "SystemShims.h"

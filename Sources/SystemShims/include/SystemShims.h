@@ -1,0 +1,3 @@
+#ifndef BACKPLANE_SYSTEM_SHIMS_H
+#define BACKPLANE_SYSTEM_SHIMS_H
+#endif
