@@ -1,1 +1,5 @@
-#include <backplane/core.h>
+#include <backplane/backend.h>
+#include <backplane/node.h>
+#include <backplane/probe.h>
+#include <backplane/schema.h>
+#include <backplane/transport.h>
