@@ -47,6 +47,9 @@ let package = Package(
       path: "Sources/Kernel", swiftSettings: swift6),
     .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
     .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
+    .testTarget(
+      name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
+      swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
   ]
 )
