@@ -51,13 +51,10 @@ let package = Package(
       path: "Sources/Kernel", swiftSettings: swift6),
     .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
     .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
-<<<<<<< HEAD
     .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
-=======
     .testTarget(
       name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
       swiftSettings: swift6),
->>>>>>> confdecoder
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
   ]
 )
