@@ -93,6 +93,39 @@ public struct Staging: Sendable {
     return staged(already: false)
   }
 
+  /// Removes copies that nobody uses and temporary files that a crash left: without this the directory only grows.
+  /// Removing the file of an image that is still mapped is harmless, but whoever has staged a file and not yet opened it
+  /// needs it; hence the age.
+  /// - Parameters:
+  ///   - contentHashes: copies to keep however old they are.
+  ///   - olderThanMs: how long ago a file was staged or staged again, at least.
+  /// - Returns: how many files were removed.
+  @discardableResult
+  public func removeUnused(keeping contentHashes: Set<String>, olderThanMs: Int64 = 3_600_000) throws(Refusal) -> Int {
+    let folder = try openDirectory()
+    guard let stream = opendir(directory) else { return 0 }
+    defer { closedir(stream) }
+    let oldestNs = Settle.Instant.now().wallNs - min(max(olderThanMs, 0), 1_000_000_000) * 1_000_000
+    var unused: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      var facts = stat()
+      // Only names that this type makes: a wrong setting must not empty somebody's directory.
+      let isCopy = name.hasSuffix(".so") && Self.isContentHash(name.dropLast(3))
+      let isTemporary = name.hasPrefix(".") && name.hasSuffix(".part")
+      guard isTemporary || (isCopy && !contentHashes.contains(String(name.dropLast(3)))),
+        fstatat(folder.raw, name, &facts, AT_SYMLINK_NOFOLLOW) == 0, facts.st_mode & S_IFMT == S_IFREG,
+        FileIdentity(facts).modifiedNs <= oldestNs
+      else { continue }
+      unused.append(name)
+    }
+    return unused.count { unlinkat(folder.raw, $0, 0) == 0 }
+  }
+
+  private static func isContentHash(_ text: Substring) -> Bool {
+    text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+  }
+
   // MARK: Copying
 
   private func copy(
@@ -148,7 +181,10 @@ public struct Staging: Sendable {
       let count = read(existing.raw, buffer.baseAddress!, buffer.count)
       if count < 0, errno == EINTR { continue }
       if count < 0 { return false }
-      if count == 0 { return digest.finishHexadecimal() == hash }
+      if count == 0 {
+        // Its age is counted from its last use (see `removeUnused`).
+        return futimens(existing.raw, nil) == 0 && digest.finishHexadecimal() == hash
+      }
       digest.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
     }
   }

@@ -193,6 +193,25 @@ import Testing
     #expect(why(folder.write("x.so", [1]), with: Staging(directory: mount.path + "/new"))?.code == "staging.read-only")
   }
 
+  @Test func removesOldCopiesThatNobodyUses() throws {
+    func age(_ path: String) {
+      #expect(utimes(path, [timeval(tv_sec: 1, tv_usec: 0), timeval(tv_sec: 1, tv_usec: 0)]) == 0)
+    }
+    let used = try stage(folder.write("used.so", [1]))
+    let unused = try stage(folder.write("unused.so", [2]))
+    let again = try stage(folder.write("again.so", [3]))
+    let young = try stage(folder.write("young.so", [4]))
+    let leftover = staging.directory + "/.abc.part"
+    let foreign = staging.directory + "/notes.so"
+    for path in [leftover, foreign] { writeFile(path, [5]) }
+    for path in [used.path, unused.path, again.path, leftover, foreign] { age(path) }
+    #expect(try stage(folder.file("again.so")).wasAlreadyStaged)
+    #expect(try staging.removeUnused(keeping: [used.contentHash]) == 2)
+    #expect(
+      try stagedNames()
+        == (["notes.so"] + [used, again, young].map { "\($0.contentHash).so" }).sorted())
+  }
+
   @Test func manyMayStageAtOnce() async throws {
     let path = folder.write("x.so", [UInt8](repeating: 3, count: 500_000))
     let candidate = try PluginCandidate(path: path)
