@@ -1,4 +1,5 @@
 import BackplaneABI
+import Foundation
 import Synchronization
 import SystemShims
 
@@ -35,7 +36,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   private var pending: [Pending] = []
   /// What will be written, in order.
   private var ops: [bp_op] = []
-  private let opsLock = Mutex(())
+  private let opsLock = NSLock()
 
   /// Whether the submitter or the completion of a judgement goes on: whoever comes second.
   private let turn = Atomic<Int>(0)
@@ -171,10 +172,11 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func append(_ op: bp_op) {
-    opsLock.withLock { _ in
-      ops.append(op)
-      ops[ops.count - 1].flags = 0
-    }
+    var op = op
+    op.flags = 0
+    opsLock.lock()
+    ops.append(op)
+    opsLock.unlock()
   }
 
   /// Gives one op to a schema. True when it has been judged already and the loop may go on.
@@ -292,16 +294,16 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   /// What a read within this message's judgement sees of its earlier ops; nil when they do not touch the URI.
   func overlay(_ uri: UnsafeBufferPointer<UInt8>) -> OverlayRecord? {
-    opsLock.withLock { _ in
-      for op in ops.reversed() where op.uri.bytes.count == uri.count && op.uri.bytes.elementsEqual(uri) {
-        if op.verb == BP_VERB_DELETE { return .absent }
-        return .present(
-          bp_record(
-            size: UInt32(MemoryLayout<bp_record>.size), content: op.content, ts_ms: timestampMs, version: version,
-            data: op.data))
-      }
+    opsLock.lock()
+    defer { opsLock.unlock() }
+    guard let op = ops.last(where: { $0.uri.bytes.count == uri.count && $0.uri.bytes.elementsEqual(uri) }) else {
       return nil
     }
+    if op.verb == BP_VERB_DELETE { return .absent }
+    return .present(
+      bp_record(
+        size: UInt32(MemoryLayout<bp_record>.size), content: op.content, ts_ms: timestampMs, version: version,
+        data: op.data))
   }
 
   enum OverlayRecord {
