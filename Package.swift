@@ -46,8 +46,13 @@ let package = Package(
       linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
     .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
     .target(name: "SystemShims", path: "Sources/SystemShims"),
+    .systemLibrary(
+      name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .target(
-      name: "Kernel", dependencies: ["URIText", "SystemShims", .product(name: "BackplaneABI", package: "PluginAPI")],
+      name: "Kernel",
+      dependencies: [
+        "URIText", "SystemShims", "SodiumShim", .product(name: "BackplaneABI", package: "PluginAPI"),
+      ],
       path: "Sources/Kernel", swiftSettings: swift6),
     .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
     .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
