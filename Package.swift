@@ -34,7 +34,9 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
 
 let package = Package(
   name: "backplane",
-  products: [],
+  products: [
+    .library(name: "backplane-schema-permissive", type: .dynamic, targets: ["PermissiveSchemaPlugin"])
+  ],
   dependencies: [
     .package(path: "Sources/PluginAPI")
   ],
@@ -61,5 +63,9 @@ let package = Package(
       name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
       swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+    .testTarget(
+      name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText"], swiftSettings: swift6),
   ]
+    + plugin(
+      "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
 )
