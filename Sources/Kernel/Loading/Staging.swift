@@ -71,6 +71,7 @@ public struct Staging: Sendable {
     copyObserver?(copiedBytes)
     var after = stat()
     var named = stat()
+    // By descriptor and by name: on a network filesystem the two may be cached apart.
     guard fstat(source.raw, &after) == 0, FileIdentity(after) == candidate.identity,
       copiedBytes == candidate.identity.sizeBytes,
       // Through the symlinks again: a swing of `..data` in the middle counts as a replacement.
