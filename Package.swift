@@ -64,7 +64,10 @@ let package = Package(
       swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
     .testTarget(
-      name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText"], swiftSettings: swift6),
+      name: "PermissiveSchemaTests",
+      dependencies: [
+        "PermissiveSchema", "JSONText", "URIText", .product(name: "PluginTestHost", package: "PluginAPI"),
+      ], swiftSettings: swift6),
   ]
     + plugin(
       "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
