@@ -34,7 +34,9 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
 
 let package = Package(
   name: "backplane",
-  products: [],
+  products: [
+    .library(name: "backplane-schema-permissive", type: .dynamic, targets: ["PermissiveSchemaPlugin"])
+  ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),
     // No traits: the layers are read by us (YAML through Yams) and handed over in memory.
@@ -82,6 +84,11 @@ let package = Package(
       dependencies: [
         "backplane", .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
+      name: "PermissiveSchemaTests",
+      dependencies: [
+        "PermissiveSchema", "JSONText", "URIText", .product(name: "PluginTestHost", package: "PluginAPI"),
       ], swiftSettings: swift6),
   ]
+    + plugin(
+      "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
 )
