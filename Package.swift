@@ -34,7 +34,10 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
 
 let package = Package(
   name: "backplane",
-  products: [],
+  products: [
+    .library(name: "backplane-backend-memory", type: .dynamic, targets: ["MemoryBackendPlugin"]),
+    .library(name: "backplane-backend-sqlite", type: .dynamic, targets: ["SQLiteBackendPlugin"]),
+  ],
   dependencies: [
     .package(path: "Sources/PluginAPI")
   ],
@@ -56,5 +59,26 @@ let package = Package(
       name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
       swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
-  ]
+    .target(
+      name: "BackendSupport", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
+      path: "Plugins/Backends/Support", swiftSettings: swift6),
+    .systemLibrary(
+      name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
+      providers: [.apt(["libsqlite3-dev"])]),
+    .target(
+      name: "BackendTesting", dependencies: ["BackendSupport", .product(name: "PluginAPI", package: "PluginAPI")],
+      path: "Tests/BackendTesting", swiftSettings: swift6),
+    .testTarget(
+      name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting"], swiftSettings: swift6),
+    .testTarget(
+      name: "SQLiteBackendTests", dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+      swiftSettings: swift6),
+    .executableTarget(
+      name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
+      swiftSettings: swift6),
+    .executableTarget(
+      name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
+      path: "Benchmarks/Backends", swiftSettings: swift6),
+  ] + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
+    + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
 )
