@@ -36,6 +36,8 @@ let package = Package(
   name: "backplane",
   products: [
     .library(name: "backplane-schema-permissive", type: .dynamic, targets: ["PermissiveSchemaPlugin"])
+    .library(name: "backplane-backend-memory", type: .dynamic, targets: ["MemoryBackendPlugin"]),
+    .library(name: "backplane-backend-sqlite", type: .dynamic, targets: ["SQLiteBackendPlugin"]),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),
@@ -91,4 +93,26 @@ let package = Package(
   ]
     + plugin(
       "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
+    .target(
+      name: "BackendSupport", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
+      path: "Plugins/Backends/Support", swiftSettings: swift6),
+    .systemLibrary(
+      name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
+      providers: [.apt(["libsqlite3-dev"])]),
+    .target(
+      name: "BackendTesting", dependencies: ["BackendSupport", .product(name: "PluginAPI", package: "PluginAPI")],
+      path: "Tests/BackendTesting", swiftSettings: swift6),
+    .testTarget(
+      name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting"], swiftSettings: swift6),
+    .testTarget(
+      name: "SQLiteBackendTests", dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+      swiftSettings: swift6),
+    .executableTarget(
+      name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
+      swiftSettings: swift6),
+    .executableTarget(
+      name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
+      path: "Benchmarks/Backends", swiftSettings: swift6),
+  ] + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
+    + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
 )
