@@ -41,12 +41,17 @@ let package = Package(
   targets: [
     .target(name: "JSONText", path: "Libraries/JSONText", swiftSettings: swift6),
     .target(name: "URIText", path: "Libraries/URIText", swiftSettings: swift6),
+    .target(
+      name: "ICUShim", path: "Libraries/ICUShim",
+      linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
+    .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
     .target(name: "SystemShims", path: "Sources/SystemShims"),
     .target(
       name: "Kernel", dependencies: ["URIText", "SystemShims", .product(name: "BackplaneABI", package: "PluginAPI")],
       path: "Sources/Kernel", swiftSettings: swift6),
     .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
     .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
+    .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
   ]
 )
