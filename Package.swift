@@ -36,7 +36,8 @@ let package = Package(
   name: "backplane",
   products: [],
   dependencies: [
-    .package(path: "Sources/PluginAPI")
+    .package(path: "Sources/PluginAPI"),
+    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
   ],
   targets: [
     .target(name: "JSONText", path: "Libraries/JSONText", swiftSettings: swift6),
@@ -53,5 +54,12 @@ let package = Package(
     .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
     .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+    .testTarget(name: "HTTPTransportTests", dependencies: ["HTTPTransport"], swiftSettings: swift6),
   ]
+    + plugin(
+      "HTTPTransport", at: "Plugins/Transports/HTTP",
+      dependencies: [
+        "JSONText", "URIText", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+      ])
 )
