@@ -37,7 +37,12 @@ let package = Package(
   products: [],
   dependencies: [
     .package(path: "Sources/PluginAPI"),
-    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+    // No traits: the layers are read by us (YAML through Yams) and handed over in memory.
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
   targets: [
     .target(name: "JSONText", path: "Libraries/JSONText", swiftSettings: swift6),
@@ -47,13 +52,37 @@ let package = Package(
       linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
     .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
     .target(name: "SystemShims", path: "Sources/SystemShims"),
+    .systemLibrary(
+      name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .target(
-      name: "Kernel", dependencies: ["URIText", "SystemShims", .product(name: "BackplaneABI", package: "PluginAPI")],
+      name: "Kernel",
+      dependencies: [
+        "URIText", "ListQuery", "SystemShims", "SodiumShim", .product(name: "BackplaneABI", package: "PluginAPI"),
+        .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
       path: "Sources/Kernel", swiftSettings: swift6),
+    .executableTarget(
+      name: "backplane",
+      dependencies: [
+        "Kernel", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ],
+      path: "Sources/backplane", swiftSettings: swift6),
     .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
     .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
     .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
+    .testTarget(
+      name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
+      swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+    .testTarget(
+      name: "CommandLineTests",
+      dependencies: [
+        "backplane", .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ], swiftSettings: swift6),
     .testTarget(name: "HTTPTransportTests", dependencies: ["HTTPTransport"], swiftSettings: swift6),
   ]
     + plugin(

@@ -1,5 +1,8 @@
 /// How much one list may use. A list that needs more ends with an error that names the bound.
 public struct ListBounds: Sendable, Equatable {
+  /// Length of one URI in bytes. Not a setting: ICU counts in 32 bits, and a collation key is longer than its text.
+  public static let uriBytesMax = 64 << 20
+
   /// Records held at once: those of the page when nothing is sorted, else up to twice those of the pages before it and
   /// itself, or everything when that is more than this.
   public var sortRecordsMax: Int
@@ -32,6 +35,7 @@ public struct ListBounds: Sendable, Equatable {
 public enum ListError: Error, Equatable, Sendable, CustomStringConvertible {
   case tooManyRecords(sortRecordsMax: Int)
   case tooManyBytes(sortBytesMax: Int)
+  case uriTooLong(length: Int)
   case patternTooLong(length: Int, patternBytesMax: Int)
   case patternTooSlow(patternTime_ms: Int, patternStepsMax: Int32)
   case patternNeedsTooMuchStack(patternStackBytesMax: Int32)
@@ -46,6 +50,9 @@ public enum ListError: Error, Equatable, Sendable, CustomStringConvertible {
     case .tooManyBytes(let bound):
       "The list would have to hold more than \(bound) bytes (sortBytesMax). Ask for an earlier or smaller page, or for "
         + "a deeper path."
+    case .uriTooLong(let length):
+      "A record's URI is \(length) bytes long; a list takes at most \(ListBounds.uriBytesMax) (uriBytesMax). Delete the "
+        + "record, or list another path."
     case .patternTooLong(let length, let bound):
       "The pattern is \(length) bytes long; at most \(bound) (patternBytesMax) are read. Shorten it."
     case .patternTooSlow(let time, let steps):

@@ -37,10 +37,10 @@ public final class ListCollector {
 
   /// Takes the next record of the scan.
   /// - Parameters:
-  ///   - uri: the full URI in normal form, UTF-8, at most 1 GiB; copied when it is needed later.
+  ///   - uri: the full URI in normal form, UTF-8, at most `ListBounds.uriBytesMax`; copied when it is needed later.
   ///   - ts_ms: the record's time, in ms since 1970.
   public func add(uri: UnsafeBufferPointer<UInt8>, ts_ms: Int64) throws(ListError) {
-    guard uri.count <= 1 << 30 else { throw .tooManyBytes(sortBytesMax: bounds.sortBytesMax) }
+    guard uri.count <= ListBounds.uriBytesMax else { throw .uriTooLong(length: uri.count) }
     if let pattern, try !pattern.matches(uri) { return }
     let ordinal = total
     total += 1

@@ -40,4 +40,14 @@ import Testing
     let page = try collect(ListQuery(page: 100, limit: 10), records(5000), bounds: bounds)
     #expect(page.uris == records(5000)[990..<1000].map(\.uri))
   }
+
+  @Test func aURIThatIsTooLongIsRefused() throws {
+    let collector = try #require(try ListCollector(ListQuery()))
+    let length = ListBounds.uriBytesMax + 1
+    _ = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: length) { uri in
+      #expect(throws: ListError.uriTooLong(length: length)) {
+        try collector.add(uri: UnsafeBufferPointer(uri), ts_ms: 0)
+      }
+    }
+  }
 }

@@ -1,5 +1,7 @@
 /// How a call failed. Throw it from any method of a plugin; any other error becomes `internal` with its description.
-public struct Failure: Error, Sendable, Equatable {
+public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
+  public var description: String { message }
+
   /// From the closed list of core.h (`BP_*`).
   public var code: bp_code
   /// One sentence for the person who reads it: what was wrong, where, what to do. Never a secret.

@@ -1,0 +1,6 @@
+import ArgumentParser
+import NIOHTTP1
+import NIOPosix
+
+@main
+struct Backplane: AsyncParsableCommand {}
