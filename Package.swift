@@ -90,6 +90,7 @@ let package = Package(
       dependencies: [
         "PermissiveSchema", "JSONText", "URIText", .product(name: "PluginTestHost", package: "PluginAPI"),
       ], swiftSettings: swift6),
+    .testTarget(name: "HTTPTransportTests", dependencies: ["HTTPTransport"], swiftSettings: swift6),
   ]
     + plugin(
       "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -115,4 +116,9 @@ let package = Package(
       path: "Benchmarks/Backends", swiftSettings: swift6),
   ] + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
     + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
+      "HTTPTransport", at: "Plugins/Transports/HTTP",
+      dependencies: [
+        "JSONText", "URIText", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+      ])
 )
