@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernel
 
 /// `backplane`: the node and the tools around it.
 @main
@@ -13,6 +14,9 @@ struct Backplane: AsyncParsableCommand {
     ])
 
   static func main() async {
+    // A probe is this executable too; it must not pay for parsing a command line.
+    if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
+    if CommandLine.arguments.contains("serve") { Signals.block() }
     // Off the main actor: `main` is bound to it, and every await of what is not would hop twice.
     await Task.detached { await runToExit() }.value
   }

@@ -1,3 +1,4 @@
+import Foundation
 import Kernel
 
 /// What the commands ask of the kernel's other parts.
@@ -27,17 +28,19 @@ enum KernelHooks {
   static func serve(
     _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration
   ) async throws {
-    throw notBuilt("serve")
+    try await NodeRun.run(configuration, reread: reread)
   }
 
   /// Every plugin file in these directories, in their order.
   static func listPlugins(in directories: [String]) async throws -> [PluginDescription] {
-    throw notBuilt("plugin list")
+    let (plugins, refusals, _) = PluginInspector.list(directories)
+    return plugins.map(describe)
+      + refusals.map { PluginDescription(file: $0.file, refusal: $0.sentence) }
   }
 
   /// Reads one plugin file without running it.
   static func inspectPlugin(_ file: String) async throws -> PluginDescription {
-    throw notBuilt("plugin inspect")
+    describe(PluginInspector.inspect(file))
   }
 
   /// Runs the conformance suite of the file's kinds in a child process.
@@ -47,7 +50,19 @@ enum KernelHooks {
 
   /// Lets every slot's plugin judge its configuration in a probe; one result a slot.
   static func checkSlots(_ configuration: LoadedConfiguration) async throws -> [CheckResult] {
-    throw notBuilt("config check --plugins")
+    let executable = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    return Kernel.check(configuration, probeExecutable: executable).map { slot, refusal in
+      CheckResult(name: slot, isPassed: refusal == nil, detail: refusal?.sentence ?? "")
+    }
+  }
+
+  private static func describe(_ plugin: PluginInspector.Description) -> PluginDescription {
+    guard let manifest = plugin.manifest else {
+      return PluginDescription(file: plugin.file, refusal: plugin.refusal?.sentence)
+    }
+    return PluginDescription(
+      file: plugin.file, id: manifest.id, version: manifest.version, kinds: manifest.kinds, schemes: manifest.schemes,
+      manifest: nil, refusal: nil)
   }
 
   private static func notBuilt(_ command: String) -> CommandFailure {
