@@ -34,7 +34,9 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
 
 let package = Package(
   name: "backplane",
-  products: [],
+  products: [
+    .library(name: "backplane-transport-http", type: .dynamic, targets: ["HTTPTransportPlugin"])
+  ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),
     // No traits: the layers are read by us (YAML through Yams) and handed over in memory.
@@ -83,12 +85,13 @@ let package = Package(
         "backplane", .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ], swiftSettings: swift6),
-    .testTarget(name: "HTTPTransportTests", dependencies: ["HTTPTransport"], swiftSettings: swift6),
+    .testTarget(name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText"], swiftSettings: swift6),
   ]
+    + [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
     + plugin(
       "HTTPTransport", at: "Plugins/Transports/HTTP",
       dependencies: [
-        "JSONText", "URIText", .product(name: "NIOCore", package: "swift-nio"),
+        "HTTPShims", "JSONText", "URIText", .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
       ])
 )

@@ -395,7 +395,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   func closeQuietly() {
     guard context != nil, !isLingering else { return }
     var byte: UInt8 = 0
-    if recv(descriptor, &byte, 1, CInt(MSG_PEEK.rawValue) | CInt(MSG_DONTWAIT.rawValue)) > 0 { return }
+    if recv(descriptor, &byte, 1, CInt(MSG_PEEK) | CInt(MSG_DONTWAIT)) > 0 { return }
     isClosing = true
     flush()
   }
