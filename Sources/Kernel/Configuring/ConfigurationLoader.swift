@@ -21,10 +21,8 @@ public enum ConfigurationLoader {
     var warnings: [ConfigurationProblem] = []
     let environment = environment.filter { !$0.value.isEmpty }
 
-    let named =
-      flags.config.map { ($0, ConfigurationOrigin.flag(name: "--config")) }
-      ?? environment["BACKPLANE_CONFIG"].map { ($0, ConfigurationOrigin.environment(name: "BACKPLANE_CONFIG")) }
-    let files = ConfigurationFiles(named: named, workingDirectory: workingDirectory, problems: &problems)
+    let files = ConfigurationFiles(
+      named: named(flags, environment), workingDirectory: workingDirectory, problems: &problems)
     let fileBase = files.directory ?? workingDirectory
 
     var slots = SlotLayers()
@@ -58,6 +56,36 @@ public enum ConfigurationLoader {
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
       warnings: warnings, files: files.documents.map(\.absolutePath),
       watchedDirectories: files.directory.map { [$0, $0 == "/" ? "/conf.d" : $0 + "/conf.d"] } ?? [])
+  }
+
+  /// The control socket of the node that this configuration would start, as well as can be told: what is wrong elsewhere
+  /// in the configuration is passed over, because asking a running node must work while its file is being mended.
+  /// Absolute; blocks on file reads.
+  public static func controlSocket(
+    flags: ConfigurationFlags = ConfigurationFlags(), environment: [String: String], workingDirectory: String
+  ) -> String {
+    var problems = ProblemList()
+    var warnings: [ConfigurationProblem] = []
+    let environment = environment.filter { !$0.value.isEmpty }
+    let named = named(flags, environment)
+    let files = ConfigurationFiles(named: named, workingDirectory: workingDirectory, problems: &problems)
+    var slots = SlotLayers()
+    var layers = [ScalarLayer.defaults(workingDirectory: workingDirectory)]
+    for document in files.documents {
+      let base = files.directory ?? workingDirectory
+      layers.append(.file(document, base: base, slots: &slots, problems: &problems))
+    }
+    layers.append(
+      .environment(environment, workingDirectory: workingDirectory, problems: &problems, warnings: &warnings))
+    layers.append(.flags(flags, workingDirectory: workingDirectory, problems: &problems))
+    return directories(ScalarSettings(layers: layers), problems: &problems).controlSocket
+  }
+
+  private static func named(
+    _ flags: ConfigurationFlags, _ environment: [String: String]
+  ) -> (path: String, origin: ConfigurationOrigin)? {
+    flags.config.map { ($0, ConfigurationOrigin.flag(name: "--config")) }
+      ?? environment["BACKPLANE_CONFIG"].map { ($0, ConfigurationOrigin.environment(name: "BACKPLANE_CONFIG")) }
   }
 
   /// Lays PORT, BACKEND_URL and the like over the slots. True when the backends came from there.
