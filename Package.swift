@@ -79,8 +79,9 @@ let backends: [Target] =
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
 
-let transports: [Target] = plugin(
-  "HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["JSONText", "URIText"] + nio)
+let transports: [Target] =
+  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
+  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
 
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
@@ -92,7 +93,8 @@ let tests: [Target] = [
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
-  .testTarget(name: "HTTPTransportTests", dependencies: ["HTTPTransport"], swiftSettings: swift6),
+  .testTarget(
+    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),

@@ -1,4 +1,5 @@
 import Glibc
+import HTTPShims
 import PluginAPI
 import Synchronization
 
@@ -15,24 +16,24 @@ final class Acceptor: @unchecked Sendable {
   private let loops: [LoopState]
   private let shared: SharedState
   private let limits: Limits
-  private let host: HostHandle
+  private let log: Log
   private var thread = pthread_t()
   private let isStopped = Atomic<Bool>(false)
 
   /// - Parameter listener: becomes the acceptor's, also when this throws.
-  init(listener: CInt, loops: [LoopState], shared: SharedState, limits: Limits, host: HostHandle) throws {
+  init(listener: CInt, loops: [LoopState], shared: SharedState, limits: Limits, log: Log) throws {
     self.listener = listener
     self.loops = loops
     self.shared = shared
     self.limits = limits
-    self.host = host
-    var ends: [CInt] = [-1, -1]
-    guard pipe2(&ends, O_CLOEXEC | O_NONBLOCK) == 0 else {
+    self.log = log
+    var (reader, writer): (CInt, CInt) = (-1, -1)
+    guard http_pipe(&reader, &writer) == 0 else {
       let reason = errno
       close(listener)
       throw Failure.unavailable("no pipe could be made for the accepting thread (errno \(reason))")
     }
-    (wakeReader, wakeWriter) = (ends[0], ends[1])
+    (wakeReader, wakeWriter) = (reader, writer)
     let code = pthread_create(
       &thread, nil,
       { context in
@@ -57,7 +58,7 @@ final class Acceptor: @unchecked Sendable {
   }
 
   private func run() {
-    pthread_setname_np(pthread_self(), "http-accept")
+    http_name_thread("http-accept")
     defer { close(listener) }
     var pauseMs: CInt = -1
     var nextLoop = 0
@@ -79,14 +80,14 @@ final class Acceptor: @unchecked Sendable {
     for _ in 0..<64 {
       let open = shared.connectionsOpen.load(ordering: .relaxed)
       guard open < limits.connectionsMax + Limits.refusedConnectionsMax else { return 20 }
-      let descriptor = accept4(listener, nil, nil, Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue))
+      let descriptor = http_accept(listener)
       if descriptor < 0 {
         switch errno {
         case EAGAIN, EWOULDBLOCK: return -1
         case EINTR, ECONNABORTED, EPROTO: continue
         default:
           // Out of descriptors or memory: others need time to give some back.
-          Log(host).warning("accepting a connection failed", ["errno": "\(errno)"])
+          log.warning("accepting a connection failed", ["errno": "\(errno)"])
           return 100
         }
       }

@@ -163,7 +163,7 @@ extension Connection {
     case BP_DEADLINE_EXCEEDED:
       answerFailure(504, message.isEmpty ? "The node did not finish in time." : message)
     default:
-      Log(loop.table.host).error(
+      loop.table.log.error(
         "a request failed",
         ["route": route.label, "code": "\(result.code)", "reason": message, "request_id": current.requestID ?? ""])
       answerText(500, "Internal Server Error")
@@ -279,7 +279,8 @@ extension Connection {
   // MARK: Read-multi
 
   func answerMultiRefused(count: Int) {
-    let failed = "{\"success\":false,\"results\":[],\"summary\":{\"total\":\(count),\"succeeded\":0,\"failed\":\(count)}}"
+    let failed =
+      "{\"success\":false,\"results\":[],\"summary\":{\"total\":\(count),\"succeeded\":0,\"failed\":\(count)}}"
     answerJSON(200, Array(failed.utf8))
   }
 

@@ -25,6 +25,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   private let isRefused: Bool
   /// Place in `loop.connections`; -1 when not in it.
   var index = -1
+  private(set) var wasAdded = false
 
   private(set) var context: ChannelHandlerContext?
   private var reception = Reception.head
@@ -78,6 +79,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
       _ = peer.initialize(from: text.utf8.prefix(peerCount))
     }
     loop.add(self)
+    wasAdded = true
     if isRefused {
       loop.counters.connectionsRefused += 1
       // A refused connection gets little time to send the request that its 503 answers.
@@ -222,17 +224,17 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
     loop.callEnded()
     phase = .idle
     token = 0
-    release(&current)
-    guard context != nil else { return }
+    guard context != nil else { return release(&current) }
     answer()
     goOn()
   }
 
   /// After an answer that did not come within a read event.
   private func goOn() {
+    release(&current)
     executeWaiting()
     flush()
-    stamp()
+    lastActivityNs = coarseMonotonicNs()
     resumeReading()
   }
 
@@ -355,6 +357,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
     default: refuse(.malformed)
     }
     // The decoder may report after the read event has ended.
+    executeWaiting()
     flush()
   }
 
@@ -379,6 +382,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
     } else if passed(now, lastActivityNs, loop.limits.idleTimeoutMs) {
       closeQuietly()
     }
+    executeWaiting()
     flush()
   }
 
@@ -395,7 +399,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   func closeQuietly() {
     guard context != nil, !isLingering else { return }
     var byte: UInt8 = 0
-    if recv(descriptor, &byte, 1, CInt(MSG_PEEK.rawValue) | CInt(MSG_DONTWAIT.rawValue)) > 0 { return }
+    if recv(descriptor, &byte, 1, CInt(MSG_PEEK) | CInt(MSG_DONTWAIT)) > 0 { return }
     isClosing = true
     flush()
   }

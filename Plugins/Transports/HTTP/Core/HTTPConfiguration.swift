@@ -55,7 +55,8 @@ public struct HTTPConfiguration: Decodable, Sendable {
         problems.append(
           ConfigurationProblem(
             pointer: "/\(key.rawValue)",
-            message: "\(key.rawValue) is \(value); set it to between \(range.lowerBound) and \(range.upperBound)\(unit)."
+            message:
+              "\(key.rawValue) is \(value); set it to between \(range.lowerBound) and \(range.upperBound)\(unit)."
           ))
       }
     }

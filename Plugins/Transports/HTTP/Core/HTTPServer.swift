@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 import PluginAPI
@@ -14,8 +15,8 @@ final class HTTPServer: Sendable {
   /// - Parameter listener: a listening descriptor, non-blocking; becomes the server's, also when this throws.
   init(listener: CInt, limits: Limits, context: Context) throws {
     let table: NodeTable
-    do { table = try NodeTable(context.host) } catch {
-      HTTPServer.close(listener)
+    do { table = try NodeTable(context) } catch {
+      close(listener)
       throw error
     }
     let shared = SharedState()
@@ -28,7 +29,7 @@ final class HTTPServer: Sendable {
     self.loops = loops
     self.shared = shared
     do {
-      acceptor = try Acceptor(listener: listener, loops: loops, shared: shared, limits: limits, host: context.host)
+      acceptor = try Acceptor(listener: listener, loops: loops, shared: shared, limits: limits, log: context.log)
     } catch {
       // Nothing runs on the loops yet; the threads must not stay.
       try? group.syncShutdownGracefully()

@@ -79,7 +79,9 @@ enum FormText {
 /// JavaScript's Number(text).
 enum JavaScriptNumber {
   static func parse(_ text: String) -> Double {
-    let space: Set<Unicode.Scalar> = [" ", "\t", "\n", "\r", "\u{B}", "\u{C}", "\u{A0}", "\u{FEFF}", "\u{2028}", "\u{2029}"]
+    let space: Set<Unicode.Scalar> = [
+      " ", "\t", "\n", "\r", "\u{B}", "\u{C}", "\u{A0}", "\u{FEFF}", "\u{2028}", "\u{2029}",
+    ]
     var scalars = text.unicodeScalars[...]
     while let first = scalars.first, space.contains(first) { scalars.removeFirst() }
     while let last = scalars.last, space.contains(last) { scalars.removeLast() }

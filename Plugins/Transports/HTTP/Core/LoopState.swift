@@ -82,6 +82,7 @@ final class LoopState: @unchecked Sendable {
 
   /// Takes over an accepted socket. On the loop.
   func adopt(_ descriptor: CInt, isRefused: Bool) {
+    let connection = Connection(self, descriptor: descriptor, isRefused: isRefused)
     let bootstrap = ClientBootstrap(group: eventLoop)
       .channelOption(.allowRemoteHalfClosure, value: true)
       .channelOption(.maxMessagesPerRead, value: 1)
@@ -89,7 +90,6 @@ final class LoopState: @unchecked Sendable {
         channel.eventLoop.makeCompletedFuture {
           var decoding = NIOHTTPDecoderLimits()
           decoding.apply(self.limits)
-          let connection = Connection(self, descriptor: descriptor, isRefused: isRefused)
           try channel.pipeline.syncOperations.addHandlers([
             ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoding.configuration)), connection,
           ])
@@ -97,8 +97,8 @@ final class LoopState: @unchecked Sendable {
       }
     let shared = shared
     bootstrap.withConnectedSocket(descriptor).whenFailure { _ in
-      // Reset by the peer before it was ours; the socket is closed, and no handler lived to count it down.
-      shared.connectionsOpen.subtract(1, ordering: .relaxed)
+      // Reset by the peer before it was ours. The socket is closed; a connection that was added has counted itself down.
+      if !connection.wasAdded { shared.connectionsOpen.subtract(1, ordering: .relaxed) }
     }
   }
 

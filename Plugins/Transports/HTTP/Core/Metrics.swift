@@ -28,7 +28,8 @@ struct Series: Sendable {
     clientErrors = metrics.counter("http_client_errors_total", help: "Answers with a status of 400 to 499.")
     serverErrors = metrics.counter("http_server_errors_total", help: "Answers with a status of 500 to 599.")
     timeouts = metrics.counter(
-      "http_timeouts_total", help: "Connections closed because a header, a body or the reading of an answer took too long."
+      "http_timeouts_total",
+      help: "Connections closed because a header, a body or the reading of an answer took too long."
     )
     connectionsRefused = metrics.counter(
       "http_connections_refused_total", help: "Connections above connections_max, answered 503 and closed.")

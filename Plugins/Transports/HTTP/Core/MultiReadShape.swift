@@ -23,7 +23,8 @@ enum MultiReadShape {
     }
     body.append(
       contentsOf:
-        "],\"summary\":{\"total\":\(items.count),\"succeeded\":\(succeeded),\"failed\":\(items.count - succeeded)}}".utf8)
+        "],\"summary\":{\"total\":\(items.count),\"succeeded\":\(succeeded),\"failed\":\(items.count - succeeded)}}"
+        .utf8)
     return body
   }
 

@@ -3,7 +3,7 @@ import PluginAPI
 
 /// What the node says of itself: health, readiness, programs, metrics.
 extension Connection {
-  private struct Report {
+  fileprivate struct Report {
     var state = BP_HEALTH_HEALTHY
     var isReady = true
     /// Schemes of the backends, in configured order.
