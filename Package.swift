@@ -61,7 +61,7 @@ let kernel: [Target] = [
     path: "Sources/Kernel", swiftSettings: swift6),
   .executableTarget(
     name: "backplane",
-    dependencies: ["Kernel", .product(name: "ArgumentParser", package: "swift-argument-parser")] + nio,
+    dependencies: ["Kernel", "Conformance", .product(name: "ArgumentParser", package: "swift-argument-parser")] + nio,
     path: "Sources/backplane", swiftSettings: swift6),
 ]
 
@@ -82,6 +82,15 @@ let schemas: [Target] = plugin(
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
   + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+
+// A product too: `backplane plugin check` runs it.
+let conformance: [Target] = [
+  .target(
+    name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance", swiftSettings: swift6),
+  .testTarget(
+    name: "ConformanceTests", dependencies: ["Conformance", "backplane", pluginAPI, pluginTestHost],
+    swiftSettings: swift6),
+]
 
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
@@ -131,5 +140,5 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + tests + benchmarks
+  targets: libraries + kernel + backends + schemas + transports + conformance + tests + benchmarks
 )
