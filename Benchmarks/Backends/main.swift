@@ -14,7 +14,11 @@ func nowNs() -> Double {
   return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
 }
 
-func say(_ name: String, _ value: Double, _ unit: String) { print("\(name): \(Int(value.rounded())) \(unit)") }
+func say(_ name: String, _ value: Double, _ unit: String) {
+  print("\(name): \(Int(value.rounded())) \(unit)")
+  // A run that is cut short has still said what it measured.
+  fflush(nil)
+}
 
 func bytes(_ text: String) -> UnsafeBufferPointer<UInt8> {
   let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)

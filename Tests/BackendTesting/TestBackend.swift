@@ -27,22 +27,18 @@ public final class TestBackend: @unchecked Sendable {
     table = plugin.pointee.extension(
       plugin.pointee.`self`, bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
     )!.assumingMemoryBound(to: bp_backend.self)
-    do {
-      try report { report in
-        configuration.withView { json in
-          stateDirectory.withView { directory in
-            "primary".withView { slot in
-              var value = bp_configuration(
-                size: .size(of: bp_configuration.self), purpose: purpose, slot: slot, json: json,
-                state_directory: directory)
-              return plugin.pointee.configure(plugin.pointee.`self`, &value, report)
-            }
+    // When this throws, deinit destroys the instance all the same.
+    try report { report in
+      configuration.withView { json in
+        stateDirectory.withView { directory in
+          "primary".withView { slot in
+            var value = bp_configuration(
+              size: .size(of: bp_configuration.self), purpose: purpose, slot: slot, json: json,
+              state_directory: directory)
+            return plugin.pointee.configure(plugin.pointee.`self`, &value, report)
           }
         }
       }
-    } catch {
-      plugin.pointee.destroy(plugin.pointee.`self`)
-      throw error
     }
   }
 

@@ -11,6 +11,14 @@ public struct Answer: Sendable {
     public var version: UInt64
     public var sizeBytes: UInt64
     public var content: UInt32
+
+    public init(uri: String, timestampMs: UInt64, version: UInt64, sizeBytes: UInt64, content: UInt32) {
+      self.uri = uri
+      self.timestampMs = timestampMs
+      self.version = version
+      self.sizeBytes = sizeBytes
+      self.content = content
+    }
   }
 
   public var code: bp_code = BP_OK

@@ -237,7 +237,10 @@ private func memory(_ configuration: String = "{}") throws -> TestBackend {
   @Test func readersSeeAUnitWholeOrNotAtAll() throws {
     let backend = try memory()
     let uris = (0..<8).map { "mutable://open/\($0)" }
-    func unit(_ version: UInt64) -> [Op] { uris.map { .put($0, [UInt8](repeating: UInt8(version & 0xff), count: 64)) } }
+    @Sendable func unit(_ version: UInt64) -> [Op] {
+      let data = [UInt8](repeating: UInt8(version & 0xff), count: 64)
+      return uris.map { .put($0, data) }
+    }
     _ = backend.apply(unit(1), version: 1)
     let isDone = Atomic<Bool>(false)
     let faults = Atomic<Int>(0)

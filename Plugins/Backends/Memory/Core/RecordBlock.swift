@@ -11,7 +11,7 @@ struct RecordHeader {
 }
 
 /// One record in one allocation: header, URI, data. Never changed once it is in a table (a write makes a new block), so
-/// whoever holds a reference reads it without a lock.
+/// whoever holds a reference reads it without a lock; only `header.node` belongs to the holders of the order lock.
 final class RecordBlock: ManagedBuffer<RecordHeader, UInt8>, ByteKeyed {
   static func make(_ op: bp_op, timestampMs: UInt64, version: UInt64) -> RecordBlock {
     let uri = op.uri.bytes

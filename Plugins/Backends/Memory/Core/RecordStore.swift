@@ -64,7 +64,10 @@ final class RecordStore: @unchecked Sendable {
   func find(_ uri: BorrowedBytes) -> RecordBlock? {
     let hash = hash(uri)
     let shard = shards + Int(hash >> (64 - Self.shardsBits))
-    return shard.pointee.lock.withLock { _ in shard.pointee.table.find(hash, uri) }
+    // Not the closure's result, which would have to be Sendable: what a reader does with a record is safe (RecordBlock).
+    var found: RecordBlock?
+    shard.pointee.lock.withLock { _ in found = shard.pointee.table.find(hash, uri) }
+    return found
   }
 
   /// The records of one page, and the cursor of the next (nil: there is none).
@@ -73,13 +76,14 @@ final class RecordStore: @unchecked Sendable {
       throw .invalid("the scan's cursor is not one that this backend gave; begin again without a cursor")
     }
     let limit = max(1, min(limit, Self.pageItemsMax))
-    return order.withLock { _ in
-      var records: [RecordBlock] = []
-      let next = tree.page(prefix: prefix, cursor: cursor, limit: limit, visitsMax: max(Self.visitsMax, limit)) {
+    var records: [RecordBlock] = []
+    var next: [UInt8]?
+    order.withLock { _ in
+      next = tree.page(prefix: prefix, cursor: cursor, limit: limit, visitsMax: max(Self.visitsMax, limit)) {
         records.append($0)
       }
-      return (records, next)
     }
+    return (records, next)
   }
 
   // MARK: Changing

@@ -4,7 +4,8 @@ import PluginAPI
 
 /// A record as read, with a copy of its data: nothing of SQLite's may be held while the host is called, because the host
 /// may call back, and an open read would hold up checkpoints.
-struct FoundRecord {
+struct FoundRecord: @unchecked Sendable {
+  // @unchecked: the buffer has one owner at a time.
   var timestampMs: UInt64
   var version: UInt64
   var content: UInt32
@@ -13,8 +14,8 @@ struct FoundRecord {
 }
 
 /// One page, with the text of all URIs in one array.
-struct FoundPage {
-  struct Item {
+struct FoundPage: Sendable {
+  struct Item: Sendable {
     var uriEnd: Int
     var timestampMs: UInt64
     var version: UInt64

@@ -60,9 +60,7 @@ public final class SQLiteBackend: DirectBackend {
   public func read(_ call: ReadCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
     do throws(SQLiteProblem) {
-      let found = try opened._withUnsafeGuaranteedRef { store throws(SQLiteProblem) in
-        try store.find(call.uri, isWithoutData: call.isWithoutData)
-      }
+      let found = try opened.takeUnretainedValue().find(call.uri, isWithoutData: call.isWithoutData)
       guard let found else { return call.notFound() }
       call.found(
         timestampMs: found.timestampMs, version: found.version, content: Content(rawValue: found.content) ?? .bytes,
@@ -77,9 +75,8 @@ public final class SQLiteBackend: DirectBackend {
   public func scan(_ call: ScanCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
     do throws(SQLiteProblem) {
-      let page = try opened._withUnsafeGuaranteedRef { store throws(SQLiteProblem) in
-        try store.page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, Self.pageItemsMax)))
-      }
+      let page = try opened.takeUnretainedValue()
+        .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, Self.pageItemsMax)))
       complete(call, page)
     } catch {
       health.report(error)

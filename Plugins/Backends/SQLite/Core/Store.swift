@@ -5,9 +5,10 @@ import PluginAPI
 
 /// The open file: a thread that writes and connections that read.
 final class Store: Sendable {
-  private let commits: CommitThread
   private let readers: ReaderPool
   private let scanners: ReaderPool
+  // Last, so that the connection that may write is the last to close: it then moves the log into the database.
+  private let commits: CommitThread
 
   init(_ settings: SQLiteSettings, health: HealthReporter, metrics: CommitMetrics) throws(Failure) {
     // The writer first: it makes the file and its layout.
