@@ -1,5 +1,5 @@
 import ArgumentParser
-import Dispatch
+import Glibc
 import Kernel
 
 @main
@@ -11,7 +11,8 @@ enum EntryPoint {
     if CommandLine.arguments.contains("serve") { Signals.block() }
     // Off the main actor: every await of what is not bound to it would hop twice.
     Task.detached { await Backplane.runToExit() }
-    dispatchMain()
+    // Not dispatchMain: it unblocks every signal on this thread. Nothing here needs the main actor.
+    while true { sleep(.max) }
   }
 }
 

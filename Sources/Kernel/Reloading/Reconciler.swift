@@ -166,7 +166,7 @@ final class Reconciler {
           plan.entries.append(.kept(previous!))
           continue
         }
-        if let previous, previous.image.manifest.isVolatile, !request.losesState {
+        if let previous, previous.backend != nil, previous.image.manifest.isVolatile, !request.losesState {
           throw SlotRefusals.wouldLoseState(previous, removing: false)
         }
         plan.entries.append(.built(build))
@@ -177,7 +177,7 @@ final class Reconciler {
     }
     let names = Set(node.slots.map(\.name))
     for instance in published?.slots ?? [] where !names.contains(instance.slot.name) {
-      if instance.image.manifest.isVolatile, !request.losesState {
+      if instance.backend != nil, instance.image.manifest.isVolatile, !request.losesState {
         transaction.refusals.append(
           Receipt.Refused(slot: instance.slot.name, SlotRefusals.wouldLoseState(instance, removing: true)))
         plan.entries.append(.kept(instance))

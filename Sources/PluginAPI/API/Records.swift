@@ -125,4 +125,6 @@ public struct WriteUnit: Sendable {
 public struct Deadline: Sendable {
   /// CLOCK_MONOTONIC, nanoseconds.
   public var monotonicNs: UInt64
+
+  public init(monotonicNs: UInt64) { self.monotonicNs = monotonicNs }
 }
