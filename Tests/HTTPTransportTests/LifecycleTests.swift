@@ -18,6 +18,7 @@ extension HTTPTests {
         let call = try #require(await held.next())
         let end = deadline(inMs: 10_000)
         let probe = try fixture.client()
+        #expect(try probe.get("/health/live").headers["connection"] == nil)
         async let quiesced: Void = fixture.transport.quiesce(end)
         while try probe.get("/health/live").headers["connection"] == nil {}
         // A new connection stays in the kernel's queue, for the successor to take: nobody answers it here.
