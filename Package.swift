@@ -60,6 +60,19 @@ let package = Package(
     .testTarget(
       name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
       swiftSettings: swift6),
+    .executableTarget(
+      name: "boundary-trial-child",
+      dependencies: [
+        .product(name: "PluginAPI", package: "PluginAPI"), .product(name: "PluginTestHost", package: "PluginAPI"),
+      ],
+      path: "Tests/BoundaryTrialChild", swiftSettings: swift6),
+    .testTarget(
+      name: "BoundaryTrial",
+      dependencies: [
+        .product(name: "PluginAPI", package: "PluginAPI"), .product(name: "PluginTestHost", package: "PluginAPI"),
+        "boundary-trial-child",
+      ],
+      path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
     .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
   ]
 )
