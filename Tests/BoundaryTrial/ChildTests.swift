@@ -7,6 +7,7 @@ import Testing
 @testable import boundary_trial_child
 
 /// The same files in a child process, through the same calls.
+@Suite(.timeLimit(.minutes(1)))
 struct ChildTests {
   @Test func aBackendThatCannotBeToldApart() async throws {
     let (host, proxy) = try await Isolated.host("backend")

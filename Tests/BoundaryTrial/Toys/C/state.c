@@ -10,7 +10,7 @@ typedef struct state {
   /* The export under way, under the lock. */
   bp_token token;
   uint32_t next, end, credits;
-  bool emitting, stopping;
+  bool emitting;
 } state;
 
 static void apply(void *pointer, const bp_unit *units, uint32_t count) {
@@ -107,6 +107,19 @@ static void import_state(void *pointer, const bp_call *call, const bp_state_impo
   self->base.host->complete(self->base.instance, token, &result);
 }
 
+/* Completes an export that waits for credit. */
+static bp_code stop(void *pointer, uint64_t deadline_ns, const bp_report *report) {
+  state *self = pointer;
+  (void)deadline_ns, (void)report;
+  pthread_mutex_lock(&self->store.lock);
+  bp_token token = self->token;
+  self->token = 0;
+  pthread_mutex_unlock(&self->store.lock);
+  bp_result result = result_of(sizeof result, BP_UNAVAILABLE, "the instance stops");
+  if (token != 0) self->base.host->complete(self->base.instance, token, &result);
+  return BP_OK;
+}
+
 static void destroy(void *pointer) {
   state *self = pointer;
   store_clear(&self->store);
@@ -133,6 +146,7 @@ static const bp_plugin *create(const bp_host *host, bp_instance instance, const 
   pthread_mutex_init(&self->store.lock, NULL);
   self->base.plugin.destroy = destroy;
   self->base.plugin.grant = grant;
+  self->base.plugin.stop = stop;
   return &self->base.plugin;
 }
 
