@@ -15,64 +15,128 @@ let pluginLinkerSettings: [LinkerSetting] = [
 
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 
+let pluginAPI: Target.Dependency = .product(name: "PluginAPI", package: "PluginAPI")
+let pluginTestHost: Target.Dependency = .product(name: "PluginTestHost", package: "PluginAPI")
+let boundary: Target.Dependency = .product(name: "BackplaneABI", package: "PluginAPI")
+let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
+
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
 func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) -> [Target] {
   [
     .target(
-      name: "\(name)Manifest", dependencies: [.product(name: "BackplaneABI", package: "PluginAPI")],
-      path: "\(path)/Manifest", publicHeadersPath: "include", cSettings: [.headerSearchPath(".")]),
+      name: "\(name)Manifest", dependencies: [boundary], path: "\(path)/Manifest", publicHeadersPath: "include",
+      cSettings: [.headerSearchPath(".")]),
+    .target(name: name, dependencies: [pluginAPI] + dependencies, path: "\(path)/Core", swiftSettings: swift6),
     .target(
-      name: name, dependencies: [.product(name: "PluginAPI", package: "PluginAPI")] + dependencies,
-      path: "\(path)/Core", swiftSettings: swift6),
-    .target(
-      name: "\(name)Plugin",
-      dependencies: [.target(name: name), .target(name: "\(name)Manifest")],
+      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest")],
       path: "\(path)/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
   ]
 }
 
+/// The shared library of a bundled plugin; scripts/build puts it into plugins.d.
+func pluginLibrary(_ file: String, _ name: String) -> Product {
+  .library(name: file, type: .dynamic, targets: ["\(name)Plugin"])
+}
+
+let libraries: [Target] = [
+  .target(name: "JSONText", path: "Libraries/JSONText", swiftSettings: swift6),
+  .target(name: "URIText", path: "Libraries/URIText", swiftSettings: swift6),
+  .target(
+    name: "ICUShim", path: "Libraries/ICUShim", linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
+  .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
+  .systemLibrary(
+    name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+]
+
+let kernel: [Target] = [
+  .target(name: "SystemShims", path: "Sources/SystemShims"),
+  .target(
+    name: "Kernel",
+    dependencies: [
+      "URIText", "ListQuery", "SystemShims", "SodiumShim", boundary,
+      .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
+      .product(name: "Logging", package: "swift-log"),
+    ],
+    path: "Sources/Kernel", swiftSettings: swift6),
+  .executableTarget(
+    name: "backplane",
+    dependencies: ["Kernel", .product(name: "ArgumentParser", package: "swift-argument-parser")] + nio,
+    path: "Sources/backplane", swiftSettings: swift6),
+]
+
+let backends: [Target] =
+  [
+    .target(
+      name: "BackendSupport", dependencies: [pluginAPI], path: "Plugins/Backends/Support", swiftSettings: swift6),
+    .systemLibrary(
+      name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
+      providers: [.apt(["libsqlite3-dev"])]),
+  ]
+  + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
+  + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
+
+let schemas: [Target] = plugin(
+  "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
+
+let transports: [Target] =
+  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
+  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+
+let tests: [Target] = [
+  .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
+  .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
+  .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
+  .testTarget(name: "PluginAPITests", dependencies: [pluginAPI], swiftSettings: swift6),
+  // Hosts a plugin file in a child process for BoundaryTrial; no product.
+  .executableTarget(
+    name: "boundary-trial-child", dependencies: [pluginAPI, pluginTestHost], path: "Tests/BoundaryTrialChild",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
+    path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
+  .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
+  .testTarget(
+    name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+  .target(
+    name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
+    swiftSettings: swift6),
+  .testTarget(name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting"], swiftSettings: swift6),
+  .testTarget(
+    name: "SQLiteBackendTests", dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
+    swiftSettings: swift6),
+]
+
+let benchmarks: [Target] = [
+  .executableTarget(
+    name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
+    path: "Benchmarks/Backends", swiftSettings: swift6)
+]
+
 let package = Package(
   name: "backplane",
-  products: [],
-  dependencies: [
-    .package(path: "Sources/PluginAPI")
+  products: [
+    .executable(name: "backplane", targets: ["backplane"]),
+    pluginLibrary("backplane-backend-memory", "MemoryBackend"),
+    pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
+    pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
+    pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
-  targets: [
-    .target(name: "JSONText", path: "Libraries/JSONText", swiftSettings: swift6),
-    .target(name: "URIText", path: "Libraries/URIText", swiftSettings: swift6),
-    .target(
-      name: "ICUShim", path: "Libraries/ICUShim",
-      linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
-    .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
-    .target(name: "SystemShims", path: "Sources/SystemShims"),
-    .systemLibrary(
-      name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
-    .target(
-      name: "Kernel",
-      dependencies: [
-        "URIText", "SystemShims", "SodiumShim", .product(name: "BackplaneABI", package: "PluginAPI"),
-      ],
-      path: "Sources/Kernel", swiftSettings: swift6),
-    .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
-    .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
-    .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
-    .testTarget(
-      name: "PluginAPITests", dependencies: [.product(name: "PluginAPI", package: "PluginAPI")],
-      swiftSettings: swift6),
-    .executableTarget(
-      name: "boundary-trial-child",
-      dependencies: [
-        .product(name: "PluginAPI", package: "PluginAPI"), .product(name: "PluginTestHost", package: "PluginAPI"),
-      ],
-      path: "Tests/BoundaryTrialChild", swiftSettings: swift6),
-    .testTarget(
-      name: "BoundaryTrial",
-      dependencies: [
-        .product(name: "PluginAPI", package: "PluginAPI"), .product(name: "PluginTestHost", package: "PluginAPI"),
-        "boundary-trial-child",
-      ],
-      path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
-    .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
-  ]
+  dependencies: [
+    .package(path: "Sources/PluginAPI"),
+    // No traits: the layers are read by us (YAML through Yams) and handed over in memory.
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+  ],
+  targets: libraries + kernel + backends + schemas + transports + tests + benchmarks
 )

@@ -1,1 +1,223 @@
-// placeholder
+import BackplaneABI
+import Foundation
+import Synchronization
+
+/// A node: plugins from directories, wired by a configuration, swapped while requests keep flowing.
+public final class Kernel: @unchecked Sendable {
+  // @unchecked: `reconciler` is used by the reload thread alone; the watches are replaced under a lock.
+  let context: KernelContext
+  let history: History
+  private let reaper: Reaper
+  private let reconciler: Reconciler
+  private let startedMs = Clock.wallMs()
+  private let reread: @Sendable () throws -> LoadedConfiguration
+  private let watches = Mutex<Watches>(Watches())
+  private let last = Mutex<LoadedConfiguration?>(nil)
+  private let notifier: ServiceManager
+  private var queue: ReloadQueue!
+  private var control: ControlServer?
+
+  private struct Watches: @unchecked Sendable {
+    // @unchecked: only touched under the lock.
+    var directories: [String] = []
+    var watch: DirectoryWatch?
+  }
+
+  /// What could not be done at the start: the receipt of the first reload.
+  public struct StartFailure: Error, Sendable {
+    public let receipt: Receipt
+  }
+
+  /// Brings the node up: state directories, the first generation, the control socket, the watches.
+  ///
+  /// - Parameters:
+  ///   - configuration: what to run.
+  ///   - reread: gives the configuration anew for each reload; any thread.
+  ///   - probeExecutable: an executable whose main calls `ProbeChild.main` for `ProbeChild.argument`; the running one
+  ///     unless a test says otherwise.
+  ///   - servesControl: opens the control socket.
+  /// - Throws: `StartFailure` with everything that was refused; nothing is left running.
+  public init(
+    _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration,
+    probeExecutable: String? = nil, servesControl: Bool = true
+  ) throws {
+    let directories = configuration.node.directories
+    for directory in [directories.state, directories.staging, directories.runtime] {
+      try? FileManager.default.createDirectory(
+        atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    }
+    let log = KernelLog(configuration.node.log)
+    context = KernelContext(log: log, behind: BehindRegistry(directory: directories.state + "/behind"))
+    self.reread = reread
+    notifier = ServiceManager()
+    history = History(stateDirectory: directories.state, limit: configuration.node.limits.historyReceiptsMax)
+    reaper = Reaper(context)
+    let executable = probeExecutable ?? (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+    let prober = Prober(
+      executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
+      scratchParent: directories.state + "/scratch")
+    reconciler = Reconciler(context, reaper, history, prober)
+    let receipt = reconciler.reconcile(
+      Reconciler.Request(trigger: "start", configuration: .success(configuration), now: ["*"]))
+    guard context.ring.currentNumber != 0, receipt.outcome == .applied else {
+      shutDownParts()
+      throw StartFailure(receipt: receipt)
+    }
+    last.withLock { $0 = configuration }
+    queue = ReloadQueue { [unowned self] asked in reload(asked) }
+    watch(configuration)
+    if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
+    notifier.ready(status: "generation \(context.ring.currentNumber)")
+  }
+
+  /// Tells the node that something may have changed; coalesced, never lost. Any thread, signal-safe it is not.
+  public func hint(_ trigger: String) { queue.hint(trigger) }
+
+  /// Reloads and waits for the receipt; nil when the node is ending.
+  public func reload(_ trigger: String, now: Set<String> = [], losesState: Bool = false) -> Receipt? {
+    queue.reload(trigger, now: now, losesState: losesState)
+  }
+
+  private func reload(_ asked: ReloadQueue.Asked) -> Receipt {
+    notifier.reloading()
+    let loaded = Result { try reread() }
+    let receipt = reconciler.reconcile(
+      Reconciler.Request(
+        trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
+        losesState: asked.losesState))
+    if let configuration = reconciler.configuration {
+      last.withLock { $0 = configuration }
+      watch(configuration)
+    }
+    notifier.ready(status: "generation \(receipt.generation): \(receipt.outcome.rawValue)")
+    return receipt
+  }
+
+  /// Watches what the configuration names; left alone when that has not changed.
+  private func watch(_ configuration: LoadedConfiguration) {
+    guard configuration.node.reload.watch else { return watches.withLock { $0.watch?.stop() } }
+    let directories = configuration.node.directories.plugins + configuration.watchedDirectories
+    let plugins = Set(configuration.node.directories.plugins)
+    watches.withLock { watches in
+      guard watches.directories != directories else { return }
+      watches.watch?.stop()
+      watches.directories = directories
+      do {
+        watches.watch = try DirectoryWatch(directories) { [weak self] hint in
+          for problem in hint.problems { self?.context.log.warning("watch", ["reason": problem.sentence]) }
+          let isPlugins = hint.isRescan || hint.directories.contains { plugins.contains($0) }
+          self?.queue.hint(isPlugins ? "plugins directory" : "configuration")
+        }
+      } catch {
+        watches.watch = nil
+        context.log.warning("directories are not watched; use SIGHUP or `backplane reload`", ["reason": "\(error)"])
+      }
+    }
+  }
+
+  /// Drains and ends: transports stop accepting, requests finish, instances stop. At most `timeoutMs`; true when
+  /// everything came to its end.
+  @discardableResult
+  public func shutDown(timeoutMs: Int) -> Bool {
+    notifier.stopping()
+    watches.withLock {
+      $0.watch?.stop()
+      $0.watch = nil
+    }
+    control?.shutDown()
+    control = nil
+    queue.shutDown()
+    let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
+    reaper.apply(Reaper.Limits(drainSoftMs: timeoutMs / 2, drainHardMs: timeoutMs, stopMs: timeoutMs))
+    reconciler.shutDown()
+    let isClean = reaper.drain(untilNs: deadlineNs)
+    shutDownParts()
+    return isClean
+  }
+
+  private func shutDownParts() {
+    _ = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)
+    reaper.shutDown()
+    context.shutDown()
+  }
+
+  /// The bound port of a transport's listener; nil when there is none.
+  public func port(slot: String, listener: String = "http") -> Int? {
+    guard let lease = context.ring.acquire() else { return nil }
+    defer { context.ring.release(lease) }
+    return lease.generation.instance(slot: slot)?.listeners[listener]?.port
+  }
+
+  public func receipts(last count: Int) -> [Receipt] { history.receipts(last: count) }
+
+  /// The operator says that a backend's data is good as it is.
+  public func acceptBehind(slot: String) -> Bool {
+    guard context.behind.accept(slot) else { return false }
+    if let lease = context.ring.acquire() {
+      lease.generation.instance(slot: slot)?.isBehind.store(false, ordering: .releasing)
+      context.ring.release(lease)
+    }
+    context.log.notice("a backend that was behind has been accepted as it is", ["slot": slot])
+    return true
+  }
+
+  /// What `backplane status` shows.
+  public func status() -> Status {
+    let name = last.withLock { $0?.node.name } ?? ""
+    guard let lease = context.ring.acquire() else {
+      return Status(
+        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
+    }
+    defer { context.ring.release(lease) }
+    let health = Health.of(lease.generation)
+    let slots = zip(lease.generation.slots, health.slots).map { instance, health in
+      Status.Slot(
+        name: instance.slot.name, kind: instance.slot.kind.rawValue, plugin: instance.image.id,
+        version: instance.image.version, content: instance.image.contentHash,
+        generation: instance.bornGeneration.load(ordering: .relaxed), state: Health.name(health.state),
+        message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
+        ports: instance.listeners.mapValues(\.port))
+    }
+    var notes = reaper.held().map {
+      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+    }
+    notes += health.slots.filter { !$0.message.isEmpty }.map { "slot \($0.name) is \(Health.name($0.state)): \($0.message)" }
+    return Status(
+      node: name, health: Health.name(health.state), generation: lease.generation.number,
+      uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)
+  }
+
+  public struct Status: Codable, Sendable {
+    public struct Slot: Codable, Sendable {
+      public var name: String
+      public var kind: String
+      public var plugin: String
+      public var version: String
+      /// SHA-256 of the file that serves.
+      public var content: String
+      /// The generation that first published it.
+      public var generation: UInt64
+      public var state: String
+      public var message: String
+      public var inFlight: Int
+      public var ports: [String: Int]
+
+      enum CodingKeys: String, CodingKey {
+        case name, kind, plugin, version, content, generation, state, message, ports
+        case inFlight = "in_flight"
+      }
+    }
+
+    public var node: String
+    public var health: String
+    public var generation: UInt64
+    public var uptimeMs: UInt64
+    public var slots: [Slot]
+    public var notes: [String]
+
+    enum CodingKeys: String, CodingKey {
+      case node, health, generation, slots, notes
+      case uptimeMs = "uptime_ms"
+    }
+  }
+}

@@ -1,12 +1,19 @@
 #define _GNU_SOURCE
 #include "SystemShims.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int bp_shim_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
@@ -38,4 +45,42 @@ void bp_shim_name_thread(const char *name) {
   strncpy(shortened, name, sizeof shortened - 1);
   shortened[sizeof shortened - 1] = '\0';
   pthread_setname_np(pthread_self(), shortened);
+}
+
+static _Thread_local uint32_t nesting;
+
+uint32_t *bp_shim_nesting(void) { return &nesting; }
+
+int bp_shim_die_with_parent(int parent) {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return -1;
+  /* The parent may have gone before the line above took effect. */
+  return getppid() == parent ? 0 : -1;
+}
+
+int bp_shim_pidfd_open(int process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int bp_shim_pidfd_kill(int descriptor, int signal) {
+  return (int)syscall(SYS_pidfd_send_signal, descriptor, signal, NULL, 0);
+}
+
+int bp_shim_pidfd_wait(int descriptor, int *signal, int *status) {
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  int answer;
+  do {
+    answer = waitid(P_PIDFD, (id_t)descriptor, &info, WEXITED);
+  } while (answer < 0 && errno == EINTR);
+  if (answer < 0) return -1;
+  *signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
+  *status = info.si_code == CLD_EXITED ? info.si_status : 0;
+  return 0;
+}
+
+int bp_shim_pipe(int32_t descriptors[2]) { return pipe2(descriptors, O_CLOEXEC); }
+
+int bp_shim_accept(int descriptor) { return accept4(descriptor, NULL, NULL, SOCK_CLOEXEC); }
+
+const char *bp_shim_image_of(const void *address) {
+  Dl_info info;
+  return dladdr(address, &info) != 0 ? info.dli_fname : NULL;
 }

@@ -2,6 +2,7 @@
 #define BACKPLANE_SYSTEM_SHIMS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What glibc has and Swift's Glibc module does not. Every function answers -1 and sets errno on failure. */
 
@@ -20,5 +21,27 @@ int bp_shim_mount_flags(int descriptor, struct bp_shim_mount_flags *flags);
 
 /* Names the calling thread, for ps and debuggers; at most 15 bytes count. */
 void bp_shim_name_thread(const char *name);
+
+/* How deep completions nest on the calling thread; the thread's own, never NULL. */
+uint32_t *bp_shim_nesting(void);
+
+/* A pipe whose ends are close-on-exec; the read end first. */
+int bp_shim_pipe(int32_t descriptors[2]);
+
+/* The next connection, close-on-exec. */
+int bp_shim_accept(int descriptor);
+
+/* The path of the image that holds an address, or NULL. Belongs to the loader. */
+const char *bp_shim_image_of(const void *address);
+
+/* In a child: be killed when the thread that spawned us ends. -1 when the parent has gone already. */
+int bp_shim_die_with_parent(int parent);
+
+/* A descriptor for a child process, so that it is never another's process that is killed. Close-on-exec. */
+int bp_shim_pidfd_open(int process);
+int bp_shim_pidfd_kill(int descriptor, int signal);
+
+/* Waits for and reaps the process: its exit status, or the signal that ended it (else 0). */
+int bp_shim_pidfd_wait(int descriptor, int *signal, int *status);
 
 #endif

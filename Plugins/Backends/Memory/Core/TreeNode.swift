@@ -1,0 +1,62 @@
+import PluginAPI
+
+/// One level of one URI: a record, what lies below it, or both. Under the store's order lock.
+final class TreeNode: ByteKeyed {
+  struct Child {
+    var sequence: UInt64
+    /// nil: removed, waiting to be compacted away.
+    var node: TreeNode?
+  }
+
+  /// nil: the root.
+  unowned(unsafe) let parent: TreeNode?
+  /// Rises with every node that the store makes: the order among siblings, and a name that is never used again.
+  let sequence: UInt64
+  let hash: UInt64
+  let key: BorrowedBytes
+  var record: RecordBlock?
+  /// Sorted by sequence, because a new child has the highest.
+  private(set) var children: ContiguousArray<Child> = []
+  private var liveCount = 0
+
+  init(parent: TreeNode?, sequence: UInt64, hash: UInt64, key: BorrowedBytes) {
+    self.parent = parent
+    self.sequence = sequence
+    self.hash = hash
+    let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: key.count)
+    _ = copy.initialize(from: key)
+    self.key = BorrowedBytes(copy)
+  }
+
+  deinit { key.deallocate() }
+
+  var hasChildren: Bool { liveCount > 0 }
+
+  func append(_ child: TreeNode) {
+    children.append(Child(sequence: child.sequence, node: child))
+    liveCount += 1
+  }
+
+  func remove(_ child: TreeNode) {
+    let index = lowerBound(child.sequence)
+    children[index].node = nil
+    liveCount -= 1
+    // Each compaction is paid for by as many removals as it drops entries.
+    if liveCount == 0 {
+      children = []
+    } else if children.count > 32, children.count > 2 * liveCount {
+      children.removeAll { $0.node == nil }
+    }
+  }
+
+  /// The index of the first child whose sequence is not below `sequence`.
+  func lowerBound(_ sequence: UInt64) -> Int {
+    var low = 0
+    var high = children.count
+    while low < high {
+      let middle = (low + high) / 2
+      if children[middle].sequence < sequence { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+}

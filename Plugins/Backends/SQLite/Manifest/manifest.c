@@ -1,0 +1,2 @@
+#include <backplane/manifest.h>
+BACKPLANE_MANIFEST("manifest.json")

@@ -1,0 +1,30 @@
+import PluginAPI
+
+/// The bounds of this transport, checked. Every one that is hit is answered with a sentence and counted.
+struct Limits: Sendable {
+  var loops = 1
+  var corsOrigin = "*"
+  /// Bytes of one request body, after chunked decoding.
+  var bodySizeBytesMax = 16 << 20
+  /// Bytes of all request bodies that are being received at one moment, over all connections.
+  var bodiesSizeBytesMax = 256 << 20
+  /// Bytes of all header fields of one request.
+  var headerSizeBytesMax = 32 << 10
+  /// Bytes of one request target.
+  var uriSizeBytesMax = 8 << 10
+  var jsonDepthMax = 512
+  var headerTimeoutMs = 10_000
+  var bodyTimeoutMs = 60_000
+  var idleTimeoutMs = 75_000
+  var writeTimeoutMs = 30_000
+  var requestTimeoutMs = 30_000
+  var lingerTimeoutMs = 2_000
+  var connectionsMax = 12_000
+  /// Requests of one connection that may wait behind the one that is being answered.
+  var pipelinedRequestsMax = 128
+  /// Bytes of the records in one read-multi answer.
+  var readMultiSizeBytesMax = 64 << 20
+
+  /// Connections above `connectionsMax` that are still taken, to be told so.
+  static let refusedConnectionsMax = 64
+}

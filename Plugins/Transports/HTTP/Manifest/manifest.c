@@ -1,0 +1,3 @@
+#include <backplane/manifest.h>
+
+BACKPLANE_MANIFEST("manifest.json")

@@ -1,0 +1,184 @@
+import Glibc
+
+/// Loads the configuration of a node from all its layers:
+/// defaults < `backplane.yaml` < `conf.d/*.yaml` < environment < flags.
+public enum ConfigurationLoader {
+  /// Reads, merges and checks. Reads files and nothing else: no directory is made, no plugin looked for.
+  ///
+  /// - Parameters:
+  ///   - flags: what the command line says.
+  ///   - environment: the variables; empty ones count as not set.
+  ///   - workingDirectory: absolute; relative paths of flags and environment are relative to it.
+  /// - Throws: every problem there is, at most 100, each with its place.
+  ///
+  /// Any thread; blocks on file reads. Call it again for a reload: files and secrets are read anew.
+  public static func load(
+    flags: ConfigurationFlags = ConfigurationFlags(),
+    environment: [String: String],
+    workingDirectory: String
+  ) throws(ConfigurationError) -> LoadedConfiguration {
+    var problems = ProblemList()
+    var warnings: [ConfigurationProblem] = []
+    let environment = environment.filter { !$0.value.isEmpty }
+
+    let files = ConfigurationFiles(
+      named: named(flags, environment), workingDirectory: workingDirectory, problems: &problems)
+    let fileBase = files.directory ?? workingDirectory
+
+    var slots = SlotLayers()
+    var layers = [ScalarLayer.defaults(workingDirectory: workingDirectory)]
+    for document in files.documents {
+      layers.append(.file(document, base: fileBase, slots: &slots, problems: &problems))
+    }
+    layers.append(
+      .environment(environment, workingDirectory: workingDirectory, problems: &problems, warnings: &warnings))
+    layers.append(.flags(flags, workingDirectory: workingDirectory, problems: &problems))
+    let settings = ScalarSettings(layers: layers)
+    let directories = directories(settings, problems: &problems)
+
+    let secrets = Secrets(environment: environment, stateDirectory: directories.state)
+    let backendsOverridden = applyOverrides(
+      flags, environment, to: &slots, secrets: secrets, workingDirectory: workingDirectory, problems: &problems,
+      warnings: &warnings)
+    let builder = SlotBuilder(secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory)
+    let built = builder.build(slots.slots, problems: &problems)
+    let ordered = SlotOrdering.order(
+      built, names: backendsOverridden ? nil : settings.winning(SettingCatalog.byKey["node.backends"]!),
+      mapping: slots.slots, problems: &problems)
+    checkDrain(settings, problems: &problems)
+    try problems.throwIfAny()
+
+    let node = NodeConfiguration(
+      name: settings.text("node.name"),
+      writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
+      slots: ordered, directories: directories, limits: limits(settings), reload: reload(settings), log: log(settings))
+    return LoadedConfiguration(
+      node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
+      warnings: warnings, files: files.documents.map(\.absolutePath),
+      watchedDirectories: files.directory.map { [$0, $0 == "/" ? "/conf.d" : $0 + "/conf.d"] } ?? [])
+  }
+
+  /// The control socket of the node that this configuration would start, as well as can be told: what is wrong elsewhere
+  /// in the configuration is passed over, because asking a running node must work while its file is being mended.
+  /// Absolute; blocks on file reads.
+  public static func controlSocket(
+    flags: ConfigurationFlags = ConfigurationFlags(), environment: [String: String], workingDirectory: String
+  ) -> String {
+    var problems = ProblemList()
+    var warnings: [ConfigurationProblem] = []
+    let environment = environment.filter { !$0.value.isEmpty }
+    let named = named(flags, environment)
+    let files = ConfigurationFiles(named: named, workingDirectory: workingDirectory, problems: &problems)
+    var slots = SlotLayers()
+    var layers = [ScalarLayer.defaults(workingDirectory: workingDirectory)]
+    for document in files.documents {
+      let base = files.directory ?? workingDirectory
+      layers.append(.file(document, base: base, slots: &slots, problems: &problems))
+    }
+    layers.append(
+      .environment(environment, workingDirectory: workingDirectory, problems: &problems, warnings: &warnings))
+    layers.append(.flags(flags, workingDirectory: workingDirectory, problems: &problems))
+    return directories(ScalarSettings(layers: layers), problems: &problems).controlSocket
+  }
+
+  private static func named(
+    _ flags: ConfigurationFlags, _ environment: [String: String]
+  ) -> (path: String, origin: ConfigurationOrigin)? {
+    flags.config.map { ($0, ConfigurationOrigin.flag(name: "--config")) }
+      ?? environment["BACKPLANE_CONFIG"].map { ($0, ConfigurationOrigin.environment(name: "BACKPLANE_CONFIG")) }
+  }
+
+  /// Lays PORT, BACKEND_URL and the like over the slots. True when the backends came from there.
+  private static func applyOverrides(
+    _ flags: ConfigurationFlags, _ environment: [String: String], to slots: inout SlotLayers, secrets: Secrets,
+    workingDirectory: String, problems: inout ProblemList, warnings: inout [ConfigurationProblem]
+  ) -> Bool {
+    func override(_ flag: String?, _ flagName: String, _ variable: String) -> SlotLayers.Override? {
+      if let flag { return .init(text: flag, origin: .flag(name: flagName)) }
+      return environment[variable].map { .init(text: $0, origin: .environment(name: variable)) }
+    }
+    slots.addDefaults()
+    if let port = override(flags.port, "--port", "PORT") { slots.setPort(port, problems: &problems) }
+    if let origin = override(flags.corsOrigin, "--cors-origin", "CORS_ORIGIN") {
+      slots.setCORSOrigin(origin, problems: &problems)
+    }
+    if let schema = override(flags.schemaModule, "--schema", "SCHEMA_MODULE") {
+      slots.setSchemaModule(schema, problems: &problems)
+    }
+    let backends = flags.backendURLs.isEmpty ? nil : flags.backendURLs.joined(separator: ",")
+    guard let list = override(backends, "--backend", "BACKEND_URL") else {
+      slots.addDefaultBackend()
+      return false
+    }
+    slots.setBackends(list, secrets: secrets, base: workingDirectory, problems: &problems, warnings: &warnings)
+    return true
+  }
+
+  private static func directories(
+    _ settings: ScalarSettings, problems: inout ProblemList
+  ) -> NodeConfiguration.Directories {
+    func path(_ key: String) -> String? {
+      guard let value = settings.winning(SettingCatalog.byKey[key]!), case .string(let text) = value.content else {
+        return nil
+      }
+      return ConfigurationFile.absolute(text, base: value.baseDirectory)
+    }
+    let state = path("directories.state")!
+    var plugins: [String] = []
+    if let value = settings.winning(SettingCatalog.byKey["directories.plugins"]!),
+      case .stringArray(let paths) = value.content
+    {
+      plugins = paths.map { ConfigurationFile.absolute($0, base: value.baseDirectory) }
+    }
+    let directories = NodeConfiguration.Directories(
+      state: state, plugins: plugins, staging: path("directories.staging") ?? state + "/staging",
+      runtime: path("directories.runtime") ?? state + "/run")
+    // sun_path of sockaddr_un holds 108 bytes with its terminator.
+    if directories.controlSocket.utf8.count > 107 {
+      problems.add(
+        settings.winning(SettingCatalog.byKey["directories.runtime"]!)?.origin ?? .builtIn,
+        pointer: "/directories/runtime",
+        "The control socket's path, \(Redaction.quoted(directories.controlSocket)), is longer than the 107 bytes a Unix "
+          + "socket can have. Set directories.runtime to a shorter path.")
+    }
+    return directories
+  }
+
+  private static func limits(_ settings: ScalarSettings) -> NodeConfiguration.Limits {
+    NodeConfiguration.Limits(
+      bodySizeBytesMax: settings.integer("limits.body_size_bytes_max"),
+      uriSizeBytesMax: settings.integer("limits.uri_size_bytes_max"),
+      batchMessagesMax: settings.integer("limits.batch_messages_max"),
+      listPageRecordsMax: settings.integer("limits.list_page_records_max"),
+      inFlightPerSlotMax: settings.integer("limits.in_flight_per_slot_max"),
+      parkedRequestsMax: settings.integer("limits.parked_requests_max"),
+      requestTimeoutMs: settings.integer("limits.request_timeout_ms"),
+      reloadTimeoutMs: settings.integer("limits.reload_timeout_ms"),
+      retainedImagesMax: settings.integer("limits.retained_images_max"),
+      pluginSizeBytesMax: settings.integer("limits.plugin_size_bytes_max"),
+      historyReceiptsMax: settings.integer("limits.history_receipts_max"))
+  }
+
+  private static func reload(_ settings: ScalarSettings) -> NodeConfiguration.Reload {
+    NodeConfiguration.Reload(
+      settleMs: settings.integer("reload.settle_ms"), startTimeoutMs: settings.integer("reload.start_timeout_ms"),
+      probeTimeoutMs: settings.integer("reload.probe_timeout_ms"),
+      drainSoftMs: settings.integer("reload.drain_soft_ms"), drainHardMs: settings.integer("reload.drain_hard_ms"),
+      watch: settings.boolean("reload.watch"))
+  }
+
+  private static func log(_ settings: ScalarSettings) -> NodeConfiguration.Log {
+    NodeConfiguration.Log(
+      level: NodeConfiguration.Log.Level(rawValue: settings.text("log.level"))!,
+      format: NodeConfiguration.Log.Format(rawValue: settings.text("log.format"))!)
+  }
+
+  private static func checkDrain(_ settings: ScalarSettings, problems: inout ProblemList) {
+    let soft = settings.integer("reload.drain_soft_ms")
+    let hard = settings.integer("reload.drain_hard_ms")
+    guard hard < soft else { return }
+    problems.add(
+      settings.winning(SettingCatalog.byKey["reload.drain_hard_ms"]!)?.origin ?? .builtIn,
+      pointer: "/reload/drain_hard_ms", "The hard limit (\(hard) ms) must not be less than drain_soft_ms (\(soft) ms).")
+  }
+}

@@ -1,0 +1,169 @@
+/// The whole configuration of a node, merged from all layers and checked. A value: two are equal when a node would
+/// behave alike under both, wherever the values came from.
+public struct NodeConfiguration: Sendable, Equatable {
+  /// What the node calls itself in logs, health and status.
+  public var name: String
+  /// When a write counts as accepted.
+  public var writePolicy: WritePolicy
+  /// Sorted by kind, then `order`, then name; names are unique.
+  public var slots: [SlotConfiguration]
+  public var directories: Directories
+  public var limits: Limits
+  public var reload: Reload
+  public var log: Log
+
+  /// The slots of one kind, in their order: for backends the order of reads.
+  public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
+
+  /// When a write counts as accepted (b3nd: at least one backend took it).
+  public enum WritePolicy: String, Sendable, CaseIterable {
+    /// At least one backend took the write; those that failed are behind.
+    case any
+    /// Every backend took it.
+    case all
+    /// More than half of the backends took it.
+    case quorum
+  }
+
+  /// Absolute paths; none need exist yet.
+  public struct Directories: Sendable, Equatable {
+    /// What must survive a restart: the default SQLite file, history.
+    public var state: String
+    /// Where plugins are looked for, in this order; of two plugins with one id the later directory's wins.
+    public var plugins: [String]
+    /// Where verified copies of plugin files are kept and loaded from; must allow execution.
+    public var staging: String
+    /// Where the control socket is; recreated at every start.
+    public var runtime: String
+
+    /// The control socket: a Unix stream socket of mode 0600.
+    public var controlSocket: String { runtime + "/control.sock" }
+  }
+
+  /// Bounds. Every one is positive; ranges are in `SettingCatalog` and docs/configuration.md.
+  public struct Limits: Sendable, Equatable {
+    /// Largest request body, in bytes.
+    public var bodySizeBytesMax: Int
+    /// Longest record URI, in bytes after normalising.
+    public var uriSizeBytesMax: Int
+    /// Most URIs of one read-multi.
+    public var batchMessagesMax: Int
+    /// Most records of one page of `list`.
+    public var listPageRecordsMax: Int
+    /// Most calls running in one slot at a time.
+    public var inFlightPerSlotMax: Int
+    /// Most requests parked while a slot is handed over.
+    public var parkedRequestsMax: Int
+    /// Deadline of one request, in milliseconds.
+    public var requestTimeoutMs: Int
+    /// Longest time of one reload up to publishing, in milliseconds.
+    public var reloadTimeoutMs: Int
+    /// Most superseded plugin images kept mapped.
+    public var retainedImagesMax: Int
+    /// Largest plugin file, in bytes.
+    public var pluginSizeBytesMax: Int
+    /// Receipts kept in the history.
+    public var historyReceiptsMax: Int
+  }
+
+  /// How a reload waits. All times in milliseconds.
+  public struct Reload: Sendable, Equatable {
+    /// How long a dropped file must be unchanged before it is taken.
+    public var settleMs: Int
+    /// Bound on a plugin's `start`.
+    public var startTimeoutMs: Int
+    /// Bound on the probe process.
+    public var probeTimeoutMs: Int
+    /// After this long a drain reports who holds the old generation.
+    public var drainSoftMs: Int
+    /// After this long a drain cancels what is left; at least `drainSoftMs`.
+    public var drainHardMs: Int
+    /// Whether the plugin directories and configuration files are watched.
+    public var watch: Bool
+  }
+
+  public struct Log: Sendable, Equatable {
+    public var level: Level
+    public var format: Format
+
+    /// Least severe first.
+    public enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
+    /// How a log line is written.
+    public enum Format: String, Sendable, CaseIterable { case text, json, logfmt }
+  }
+}
+
+/// One slot: a plugin under a name with its configuration.
+///
+/// Equality is what a reload goes by: equal slots keep their instance. It leaves `origins` out, so moving a line in the
+/// file replaces nothing, and takes `json` in with secrets resolved, so a rotated password replaces the instance.
+public struct SlotConfiguration: Sendable, Equatable, CustomStringConvertible, CustomReflectable {
+  /// The kinds this kernel has slots for.
+  public enum Kind: String, Sendable, CaseIterable { case backend, schema, transport }
+
+  /// `[a-z][a-z0-9_-]*`, at most 63 bytes.
+  public let name: String
+  public let kind: Kind
+  /// The plugin's id (`org.backplane.http`), or nil: then `pluginPath` names a file, or a plugin is found by `scheme`.
+  public let plugin: String?
+  /// Absolute path of a plugin file to use (SCHEMA_MODULE, `plugin_path`); never set together with `plugin`.
+  public let pluginPath: String?
+  /// The scheme of `url` in lower case (`sqlite`), without `://`; nil without a URL.
+  public let scheme: String?
+  /// The place among slots of the kind: smaller comes first. Distinct among backends.
+  public let order: Int
+  /// The plugin's own configuration: one JSON object, canonical (sorted keys, no white space), with secrets resolved.
+  /// **Holds secrets**: hand it to the plugin and print `redactedJSON` instead.
+  public let json: String
+  /// `json` as it may be shown: secrets as `***` or as the placeholder they were written as.
+  public let redactedJSON: String
+  /// Where each value of `json` came from, by JSON pointer within it (`/url`), so that what a plugin's `configure`
+  /// refuses can be told with file and line.
+  public let origins: [String: ConfigurationOrigin]
+
+  public static func == (left: Self, right: Self) -> Bool {
+    left.name == right.name && left.kind == right.kind && left.plugin == right.plugin
+      && left.pluginPath == right.pluginPath && left.scheme == right.scheme && left.order == right.order
+      && left.json == right.json
+  }
+
+  /// One line without secrets.
+  public var description: String {
+    "\(kind.rawValue) slot \(name) (\(plugin ?? pluginPath ?? scheme.map { $0 + "://" } ?? "?")) \(redactedJSON)"
+  }
+
+  /// What `dump`, `String(reflecting:)` and test failures see: nothing secret either.
+  public var customMirror: Mirror { Mirror(self, children: ["description": description]) }
+
+  /// Where the value at a JSON pointer of `json` came from, or the nearest value that encloses it.
+  public func origin(at pointer: String) -> ConfigurationOrigin? {
+    var pointer = pointer[...]
+    while true {
+      if let origin = origins[String(pointer)] { return origin }
+      guard let slash = pointer.lastIndex(of: "/") else { return nil }
+      pointer = pointer[..<slash]
+    }
+  }
+}
+
+/// What loading gives: the configuration and what a person wants to know about it.
+public struct LoadedConfiguration: Sendable {
+  public let node: NodeConfiguration
+  /// Every effective value with its origin, for `config show`: settings in the order of the documentation, then slots.
+  public let values: [EffectiveValue]
+  /// What is worth saying but prevents nothing.
+  public let warnings: [ConfigurationProblem]
+  /// The files that were read, absolute: `backplane.yaml` first, then the drop-ins in their order.
+  public let files: [String]
+  /// What to watch for changes: the folders of the file and of its drop-ins, absolute. A folder may not exist yet.
+  public let watchedDirectories: [String]
+}
+
+/// One line of `config show`.
+public struct EffectiveValue: Sendable, Equatable {
+  /// Dotted (`slots.http.port`).
+  public let key: String
+  /// The value as JSON text with secrets taken out, so that a text is in quotes and a number is not.
+  public let value: String
+  public let origin: ConfigurationOrigin
+}

@@ -1,0 +1,131 @@
+/// One scalar setting: everything outside `slots`.
+public struct Setting: Sendable {
+  /// What values a setting takes.
+  public enum Kind: Sendable, Equatable {
+    case integer(ClosedRange<Int>)
+    case boolean
+    case choice([String])
+    /// 1 to 4096 bytes without control characters.
+    case text
+    /// A path: from a file relative to the folder of `backplane.yaml`, from elsewhere to the working directory.
+    case path
+    /// Several paths; in the environment separated by `:`.
+    case paths
+    /// Several slot names; in the environment separated by `,`.
+    case names
+  }
+
+  /// Dotted key, which is the place in the file.
+  public let key: String
+  public let kind: Kind
+  /// The default as text; nil when it is computed (`defaultNote` says how).
+  public let defaultText: String?
+  public let defaultNote: String?
+  /// What a number counts: bytes, records, ms, …
+  public let unit: String?
+  /// Names in the environment; of several that are set the first wins.
+  public let environmentNames: [String]
+  /// The flag, besides `--set KEY=VALUE` that every setting has.
+  public let flag: String?
+  /// One sentence for the documentation.
+  public let summary: String
+
+  init(
+    _ key: String, _ kind: Kind, default defaultText: String? = nil, defaultNote: String? = nil, unit: String? = nil,
+    alsoEnvironment: [String] = [], flag: String? = nil, _ summary: String
+  ) {
+    self.key = key
+    self.kind = kind
+    self.defaultText = defaultText
+    self.defaultNote = defaultNote
+    self.unit = unit
+    let ownName = "BACKPLANE_" + key.uppercased().split(separator: ".").joined(separator: "_")
+    self.environmentNames = [ownName] + alsoEnvironment
+    self.flag = flag
+    self.summary = summary
+  }
+}
+
+/// Every scalar setting there is. The file reader, the environment, the flags, `config show` and the test of
+/// docs/configuration.md all go by this one list.
+public enum SettingCatalog {
+  public static let all: [Setting] = [
+    Setting("node.name", .text, default: "backplane", "The node's name in logs, health and status."),
+    Setting(
+      "node.write_policy", .choice(NodeConfiguration.WritePolicy.allCases.map(\.rawValue)), default: "any",
+      "A write is accepted when any, all or more than half (quorum) of the backends took it."),
+    Setting(
+      "node.backends", .names, defaultNote: "by `order`",
+      "Names of all backend slots in the order they are read in; takes the place of their `order`."),
+    Setting(
+      "directories.state", .path, default: "data", alsoEnvironment: ["STATE_DIRECTORY"], flag: "--state",
+      "What must survive a restart."),
+    Setting(
+      "directories.plugins", .paths, default: "plugins.d", flag: "--plugins",
+      "Where plugins are dropped; of two with one id the later directory's wins."),
+    Setting(
+      "directories.staging", .path, defaultNote: "`staging` in the state directory",
+      "Verified copies of plugin files, which are what is loaded; must allow execution."),
+    Setting(
+      "directories.runtime", .path, defaultNote: "`run` in the state directory", alsoEnvironment: ["RUNTIME_DIRECTORY"],
+      flag: "--runtime", "Holds the control socket `control.sock`."),
+    Setting(
+      "limits.body_size_bytes_max", .integer(1...1_073_741_824), default: "16777216", unit: "bytes",
+      "Largest request body."),
+    Setting(
+      "limits.uri_size_bytes_max", .integer(64...65_536), default: "8192", unit: "bytes", "Longest record URI."),
+    Setting(
+      "limits.batch_messages_max", .integer(1...10_000), default: "100", unit: "messages",
+      "Most URIs of one read-multi."),
+    Setting(
+      "limits.list_page_records_max", .integer(1...100_000), default: "1000", unit: "records",
+      "Most records of one page of a list."),
+    Setting(
+      "limits.in_flight_per_slot_max", .integer(1...1_000_000), default: "4096", unit: "calls",
+      "Most calls running in one slot at a time."),
+    Setting(
+      "limits.parked_requests_max", .integer(0...1_000_000), default: "10000", unit: "requests",
+      "Most requests parked while a slot is handed over."),
+    Setting(
+      "limits.request_timeout_ms", .integer(1...3_600_000), default: "30000", unit: "ms", "Deadline of one request."),
+    Setting(
+      "limits.reload_timeout_ms", .integer(100...3_600_000), default: "60000", unit: "ms",
+      "Longest time of one reload up to publishing."),
+    Setting(
+      "limits.retained_images_max", .integer(1...10_000), default: "500", unit: "images",
+      "Most superseded plugin images kept mapped; at the limit new content is refused."),
+    Setting(
+      "limits.plugin_size_bytes_max", .integer(4096...4_294_967_296), default: "268435456", unit: "bytes",
+      "Largest plugin file."),
+    Setting(
+      "limits.history_receipts_max", .integer(1...100_000), default: "100", unit: "receipts",
+      "Receipts kept in the history."),
+    Setting(
+      "reload.settle_ms", .integer(0...60_000), default: "250", unit: "ms",
+      "How long a dropped file must be unchanged before it is taken."),
+    Setting(
+      "reload.start_timeout_ms", .integer(10...600_000), default: "10000", unit: "ms", "Bound on a plugin's start."),
+    Setting(
+      "reload.probe_timeout_ms", .integer(10...600_000), default: "5000", unit: "ms", "Bound on the probe process."),
+    Setting(
+      "reload.drain_soft_ms", .integer(0...86_400_000), default: "30000", unit: "ms",
+      "After this long a drain reports who holds the old generation."),
+    Setting(
+      "reload.drain_hard_ms", .integer(0...86_400_000), default: "300000", unit: "ms",
+      "After this long a drain cancels what is left; not less than the soft limit."),
+    Setting(
+      "reload.watch", .boolean, default: "true", "Watch the plugin directories and the configuration for changes."),
+    Setting(
+      "log.level", .choice(NodeConfiguration.Log.Level.allCases.map(\.rawValue)), default: "info", flag: "--log-level",
+      "Least severe level that is logged."),
+    Setting(
+      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "text",
+      flag: "--log-format", "How a log line is written."),
+  ]
+
+  static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })
+  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `log`.
+  static let sections = Set(all.map { String($0.key.prefix { $0 != "." }) })
+  /// Variables that begin with BACKPLANE_ and are not settings.
+  static let otherEnvironmentNames = ["BACKPLANE_CONFIG", "BACKPLANE_NODE", "BACKPLANE_SHARED"]
+}

@@ -1,0 +1,34 @@
+import Foundation
+
+/// What systemd is told (sd_notify(3)): state lines in one datagram to NOTIFY_SOCKET. Does nothing without it.
+struct ServiceManager: Sendable {
+  private let path = ProcessInfo.processInfo.environment["NOTIFY_SOCKET"]
+
+  func ready(status: String) { send("READY=1\nSTATUS=\(status)") }
+
+  /// MONOTONIC_USEC must be in the same datagram, or systemd takes the reload for failed.
+  func reloading() { send("RELOADING=1\nMONOTONIC_USEC=\(Clock.monotonicNs() / 1000)") }
+
+  func stopping() { send("STOPPING=1") }
+
+  private func send(_ state: String) {
+    guard let path, !path.isEmpty else { return }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    var bytes = Array(path.utf8)
+    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return }
+    // "@" stands for the abstract namespace.
+    if bytes[0] == UInt8(ascii: "@") { bytes[0] = 0 }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    let length = socklen_t(MemoryLayout<sa_family_t>.size + bytes.count)
+    let text = Array(state.utf8)
+    _ = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        sendto(descriptor, text, text.count, Int32(MSG_NOSIGNAL), $0, length)
+      }
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import Synchronization
+
+/// What instances and requests need of the kernel: one for each kernel, made before the first instance.
+final class KernelContext: Sendable {
+  let ring = GenerationRing()
+  let requests: RequestTable
+  let log: KernelLog
+  let behind: BehindRegistry
+  let versions = VersionClock()
+  /// Threads for what must not run on a caller's: long scans, deep nesting, direct operations that were demoted.
+  let workers: WorkerPool
+  /// Messages that are being judged, by the token of the judgement, so that a validator's reads see them.
+  let judgements = Judgements()
+
+  /// Most calls open in one instance.
+  let inFlightMax = Atomic<Int>(4096)
+  /// The deadline of a request that brings none.
+  let requestTimeoutNs = Atomic<UInt64>(30_000_000_000)
+  let uriSizeBytesMax = Atomic<Int>(8192)
+  let listPageRecordsMax = Atomic<Int>(10_000)
+  let readMultiMax = Atomic<Int>(50)
+  /// What the reloads came to.
+  let reloadCounts = Mutex(ReloadCounts())
+  /// Writes that a backend missed though they were acknowledged.
+  let missedWrites = Atomic<UInt64>(0)
+
+  init(log: KernelLog, behind: BehindRegistry) {
+    self.log = log
+    self.behind = behind
+    requests = RequestTable()
+    workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
+  }
+
+  func apply(_ limits: NodeConfiguration.Limits) {
+    inFlightMax.store(limits.inFlightPerSlotMax, ordering: .relaxed)
+    requestTimeoutNs.store(UInt64(limits.requestTimeoutMs) * 1_000_000, ordering: .relaxed)
+    uriSizeBytesMax.store(limits.uriSizeBytesMax, ordering: .relaxed)
+    listPageRecordsMax.store(limits.listPageRecordsMax, ordering: .relaxed)
+    readMultiMax.store(limits.batchMessagesMax, ordering: .relaxed)
+  }
+
+  func shutDown() {
+    requests.shutDown()
+    workers.shutDown()
+  }
+}
+
+/// Numbers for writes, unique and rising within a node, also over a restart as long as the clock does not jump back: the
+/// wall clock in milliseconds, shifted, with a counter in the low bits.
+final class VersionClock: Sendable {
+  private let last = Atomic<UInt64>(0)
+
+  func next(nowMs: UInt64) -> UInt64 {
+    var seen = last.load(ordering: .relaxed)
+    while true {
+      let next = max(nowMs << 20, seen + 1)
+      let (exchanged, now) = last.compareExchange(expected: seen, desired: next, ordering: .relaxed)
+      if exchanged { return next }
+      seen = now
+    }
+  }
+}
+
+/// What the reloads came to, for metrics and status.
+struct ReloadCounts: Sendable {
+  var outcomes: [String: UInt64] = [:]
+  var lastSuccessMs: UInt64 = 0
+  var retainedImages = 0
+  var retainedImageBytes = 0
+  var heldGenerations = 0
+  var wedgedInstances: UInt64 = 0
+}

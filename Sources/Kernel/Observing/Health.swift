@@ -1,0 +1,63 @@
+import BackplaneABI
+import Synchronization
+
+/// How a generation is: each slot's own word, and what the kernel has seen.
+struct Health {
+  struct Slot {
+    var name: String
+    var kind: String
+    var plugin: String
+    var version: String
+    var scheme: String
+    var state: UInt32
+    var message: String
+  }
+
+  var slots: [Slot]
+
+  /// Unhealthy when a slot that nothing replaces is; degraded when any is not healthy.
+  var state: UInt32
+  /// Requests of every verb can be answered: a failed backend beside a good one is degraded, not unready.
+  var isReady: Bool
+
+  static func of(_ generation: Generation) -> Health {
+    let slots = generation.slots.map(Health.of)
+    func usable(_ kind: String) -> Bool {
+      let ofKind = slots.filter { $0.kind == kind }
+      return ofKind.isEmpty ? kind != "backend" : ofKind.contains { $0.state != BP_HEALTH_UNHEALTHY }
+    }
+    let isReady =
+      usable("backend")
+      && slots.allSatisfy { $0.kind == "backend" || $0.state != BP_HEALTH_UNHEALTHY }
+    let worst = slots.map(\.state).max() ?? BP_HEALTH_HEALTHY
+    let state = !isReady ? BP_HEALTH_UNHEALTHY : worst == BP_HEALTH_HEALTHY ? BP_HEALTH_HEALTHY : BP_HEALTH_DEGRADED
+    return Health(slots: slots, state: state, isReady: isReady)
+  }
+
+  private static func of(_ instance: Instance) -> Slot {
+    var (state, message) = instance.health
+    if let reason = instance.kernel.behind.reason(instance.slot.name) {
+      state = max(state, BP_HEALTH_DEGRADED)
+      message = message.isEmpty ? "behind: it missed an acknowledged write (\(reason))" : message
+    }
+    let demoted = instance.demotedOperations
+    if !demoted.isEmpty {
+      state = max(state, BP_HEALTH_DEGRADED)
+      if message.isEmpty {
+        message = "\(demoted.map(\.name).joined(separator: ", ")) declared direct but slow; runs on threads"
+      }
+    }
+    return Slot(
+      name: instance.slot.name, kind: instance.slot.kind.rawValue, plugin: instance.image.id,
+      version: instance.image.version, scheme: instance.slot.scheme ?? "", state: state,
+      message: Redaction.redact(message))
+  }
+
+  static func name(_ state: UInt32) -> String {
+    switch state {
+    case BP_HEALTH_HEALTHY: "healthy"
+    case BP_HEALTH_DEGRADED: "degraded"
+    default: "unhealthy"
+    }
+  }
+}

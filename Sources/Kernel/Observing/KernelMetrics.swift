@@ -1,0 +1,118 @@
+import BackplaneABI
+import Glibc
+import Synchronization
+
+/// Everything the node counts, as OpenMetrics text.
+enum KernelMetrics {
+  static func text(_ kernel: KernelContext) -> String {
+    var metrics = MetricsText()
+    metrics.add(
+      "backplane_build", type: "info", help: "The kernel.",
+      labels: [("version", BackplaneVersion.current), ("abi", "\(BP_ABI_MAJOR).\(BP_ABI_MINOR)")], suffix: "_info", 1)
+    node(kernel, &metrics)
+    guard let lease = kernel.ring.acquire() else { return metrics.text }
+    defer { kernel.ring.release(lease) }
+    let generation = lease.generation
+    metrics.gauge(
+      "backplane_generation_number", help: "The number of the published generation.", Double(generation.number))
+    for instance in generation.slots { add(instance, &metrics) }
+    return metrics.text
+  }
+
+  private static func node(_ kernel: KernelContext, _ metrics: inout MetricsText) {
+    metrics.counter(
+      "backplane_completions_ignored", help: "Completions that named an unknown, finished or foreign token.",
+      CallSlab.shared.ignoredCompletions.load(ordering: .relaxed))
+    metrics.counter(
+      "backplane_missed_writes", help: "Acknowledged writes that a backend missed.",
+      kernel.missedWrites.load(ordering: .relaxed))
+    metrics.counter(
+      "backplane_log_events_dropped", help: "Log events of plugins that the rate limit dropped.",
+      kernel.log.dropped.load(ordering: .relaxed))
+    metrics.gauge(
+      "backplane_requests_pending", help: "Requests that wait for a plugin.", Double(kernel.requests.count))
+    let reloads = kernel.reloadCounts.withLock { $0 }
+    for (outcome, count) in reloads.outcomes.sorted(by: { $0.key < $1.key }) {
+      metrics.counter("backplane_reloads", help: "Reloads by outcome.", labels: [("outcome", outcome)], count)
+    }
+    metrics.gauge(
+      "backplane_reload_last_success_seconds", help: "When a reload was last applied, since 1970.", unit: "seconds",
+      Double(reloads.lastSuccessMs) / 1000)
+    metrics.gauge(
+      "backplane_images_retained", help: "Plugin images that are mapped and serve no more.",
+      Double(reloads.retainedImages))
+    metrics.gauge(
+      "backplane_images_retained_bytes", help: "The size of their files.", unit: "bytes",
+      Double(reloads.retainedImageBytes))
+    metrics.gauge(
+      "backplane_generations_held", help: "Superseded generations that requests still hold.",
+      Double(reloads.heldGenerations))
+    metrics.counter(
+      "backplane_instances_wedged", help: "Instances whose life-cycle function did not come back.",
+      reloads.wedgedInstances)
+  }
+
+  private static func add(_ instance: Instance, _ metrics: inout MetricsText) {
+    let labels = [
+      ("slot", instance.slot.name), ("kind", instance.slot.kind.rawValue), ("plugin", instance.image.id),
+      ("version", instance.image.version),
+      ("generation", "\(instance.bornGeneration.load(ordering: .relaxed))"),
+    ]
+    let health = instance.health
+    metrics.gauge(
+      "backplane_slot_health", help: "0 healthy, 1 degraded, 2 unhealthy.", labels: labels, Double(health.state))
+    metrics.gauge(
+      "backplane_slot_behind", help: "1 when the slot missed an acknowledged write.", labels: labels,
+      instance.isBehind.load(ordering: .relaxed) ? 1 : 0)
+    metrics.gauge(
+      "backplane_calls_in_flight", help: "Calls open in the plugin.", labels: labels,
+      Double(instance.inFlight.load(ordering: .relaxed)))
+    metrics.counter(
+      "backplane_direct_calls_slow", help: "Direct calls that took over 1 ms.", labels: labels,
+      instance.directness.slowCalls.load(ordering: .relaxed))
+    for operation in Operation.allCases {
+      let snapshot = instance.statistics.snapshot(operation)
+      guard snapshot.count > 0 else { continue }
+      let labels = labels + [("operation", operation.name)]
+      for (code, count) in snapshot.codes.enumerated() where count > 0 {
+        metrics.counter(
+          "backplane_calls", help: "Completed calls by result code.",
+          labels: labels + [("code", CodeNames.name(bp_code(code)))], count)
+      }
+      metrics.histogram(
+        "backplane_call_seconds", help: "From submit to completion.", unit: "seconds", labels: labels,
+        bounds: (0..<Statistics.bucketCount - 1).map(Statistics.boundSeconds),
+        buckets: Array(snapshot.buckets.dropLast()), count: snapshot.count, sum: snapshot.sumSeconds)
+    }
+    for series in instance.metrics.snapshot() {
+      let name = "backplane_plugin_\(series.name)"
+      let labels = labels + series.labels
+      switch series.type {
+      case BP_METRIC_COUNTER:
+        let base = name.hasSuffix("_total") ? String(name.dropLast(6)) : name
+        metrics.add(base, type: "counter", help: series.help, labels: labels, suffix: "_total", series.value)
+      case BP_METRIC_GAUGE: metrics.gauge(name, help: series.help, labels: labels, series.value)
+      default:
+        metrics.histogram(
+          name, help: series.help, unit: "", labels: labels, bounds: PluginMetrics.bounds(series.unit),
+          buckets: series.buckets, count: series.count, sum: series.value)
+      }
+    }
+  }
+}
+
+/// The names of result codes, for metrics and logs.
+enum CodeNames {
+  private static let names = [
+    "ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+    "permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented",
+    "internal", "unavailable", "data_loss", "unauthenticated", "quota", "durability", "rejected", "closed",
+  ]
+
+  static func name(_ code: bp_code) -> String { Int(code) < names.count ? names[Int(code)] : "unknown" }
+}
+
+/// The kernel's version.
+public enum BackplaneVersion {
+  public static let current = "0.1.0"
+}

@@ -1,0 +1,56 @@
+import Foundation
+import Synchronization
+
+/// The receipts, newest last: in memory, and one JSON line each in `history.jsonl` in the state directory.
+final class History: Sendable {
+  private struct State {
+    var receipts: [Receipt]
+    var limit: Int
+    var linesInFile: Int
+  }
+
+  private let path: String
+  private let state: Mutex<State>
+
+  init(stateDirectory: String, limit: Int) {
+    path = stateDirectory + "/history.jsonl"
+    let lines = (try? String(contentsOfFile: path, encoding: .utf8))?.split(separator: "\n") ?? []
+    let receipts = lines.suffix(limit).compactMap { try? JSONDecoder().decode(Receipt.self, from: Data($0.utf8)) }
+    state = Mutex(State(receipts: receipts, limit: limit, linesInFile: lines.count))
+  }
+
+  var nextID: UInt64 { state.withLock { ($0.receipts.last?.id ?? 0) + 1 } }
+
+  func receipts(last count: Int) -> [Receipt] { state.withLock { Array($0.receipts.suffix(count)) } }
+
+  func setLimit(_ limit: Int) { state.withLock { $0.limit = limit } }
+
+  /// Keeps the receipt. A file that cannot be written costs the record on disk, not the reload; the error is returned.
+  func add(_ receipt: Receipt) -> String? {
+    state.withLock { state in
+      state.receipts.append(receipt)
+      if state.receipts.count > state.limit { state.receipts.removeFirst(state.receipts.count - state.limit) }
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      do {
+        if state.linesInFile >= state.limit * 2 {
+          // Rewritten once it holds twice what is kept, so that it stays bounded without a rewrite for each reload.
+          let text = try state.receipts.map { String(decoding: try encoder.encode($0), as: UTF8.self) + "\n" }.joined()
+          try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+          state.linesInFile = state.receipts.count
+        } else {
+          var line = try encoder.encode(receipt)
+          line.append(0x0a)
+          let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+          guard descriptor >= 0 else { return "\(path): \(String(cString: strerror(errno)))" }
+          defer { close(descriptor) }
+          _ = line.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+          state.linesInFile += 1
+        }
+        return nil
+      } catch {
+        return "\(path): \(error)"
+      }
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import BackplaneABI
+import Foundation
+
+/// One slot on its way into a generation: from a verified file and a configuration to a started instance. Each step
+/// throws one sentence and leaves nothing behind that `discard` does not clean up.
+final class SlotBuild: @unchecked Sendable {
+  // @unchecked: one step runs at a time; the reload thread waits for each.
+  let slot: SlotConfiguration
+  let plugin: VerifiedPlugin
+  let previous: Instance?
+  private(set) var instance: Instance?
+  private(set) var listeners: [String: Listener] = [:]
+
+  init(_ slot: SlotConfiguration, _ plugin: VerifiedPlugin, replacing previous: Instance?) {
+    self.slot = slot
+    self.plugin = plugin
+    self.previous = previous
+  }
+
+  /// Whether the instance that serves is what is wanted already.
+  var isUnchanged: Bool {
+    guard let previous else { return false }
+    return previous.image.contentHash == plugin.contentHash && previous.slot.json == slot.json
+      && previous.slot.kind == slot.kind && previous.slot.scheme == slot.scheme
+  }
+
+  /// Binds the listening sockets that the manifest declares, or takes over those that the previous instance was lent.
+  func bindListeners() throws(Refusal) {
+    let object =
+      (try? JSONSerialization.jsonObject(with: Data(slot.json.utf8))).flatMap { $0 as? [String: Any] } ?? [:]
+    for wanted in plugin.manifest.listeners {
+      let address: String
+      switch object[wanted.configurationKey] {
+      case let text as String: address = text
+      case let number as NSNumber: address = "\(number)"
+      default:
+        guard let text = wanted.defaultAddress else { continue }
+        address = text
+      }
+      if let existing = previous?.listeners[wanted.name], existing.address == address {
+        listeners[wanted.name] = existing
+        continue
+      }
+      do throws(ListenerError) {
+        listeners[wanted.name] = try Listener(address: address)
+      } catch {
+        throw Refusal(
+          file: plugin.sourcePath, phase: .configured, code: Refusal.Code.listenerFailed,
+          sentence: "slot '\(slot.name)': \(error.sentence)")
+      }
+    }
+  }
+
+  /// Creates, configures and starts.
+  func start(_ image: Image, _ kernel: KernelContext, stateDirectory: String, timeoutMs: Int) throws(Refusal) {
+    let made = InstanceRegistry.shared.register {
+      Instance(handle: $0, slot: slot, image: image, kernel: kernel, listeners: listeners)
+    }
+    guard let made else {
+      throw SlotRefusals.startFailed("create", "too many instances are alive", plugin, slot)
+    }
+    instance = made
+    made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
+    try create(made, timeoutMs)
+    try configure(made, stateDirectory, timeoutMs)
+    try run("start", timeoutMs) { instance, report, deadline in
+      instance.plugin!.pointee.start?(instance.pointer, deadline, report) ?? BP_OK
+    }
+    made.state = .serving
+  }
+
+  private func create(_ made: Instance, _ timeoutMs: Int) throws(Refusal) {
+    let diagnostics = Diagnostics()
+    let outcome = LifeCycle.run(made, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
+      guard let table = instance.image.entry.pointee.create(HostTable.pointer, instance.handle, report) else {
+        return BP_INTERNAL
+      }
+      instance.adopt(table)
+      return BP_OK
+    }
+    try check("create", outcome, diagnostics, timeoutMs)
+  }
+
+  private func configure(_ made: Instance, _ stateDirectory: String, _ timeoutMs: Int) throws(Refusal) {
+    let diagnostics = Diagnostics()
+    let outcome = LifeCycle.run(made, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
+      let code = LifeCycle.configure(
+        instance, purpose: BP_PURPOSE_SERVE, stateDirectory: stateDirectory, diagnostics)
+      if code == BP_OK, let missing = instance.bindKinds() {
+        diagnostics.add("its extension() has no \(missing)")
+        return BP_UNIMPLEMENTED
+      }
+      return code
+    }
+    if case .returned(let code) = outcome, code != BP_OK {
+      throw SlotRefusals.refused(
+        step: "configure", code: Refusal.Code.configurationRefused, problems: diagnostics.problems, plugin, slot,
+        phase: .configured)
+    }
+    try check("configure", outcome, diagnostics, timeoutMs)
+    made.state = .configured
+  }
+
+  private func run(
+    _ step: String, _ timeoutMs: Int,
+    _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
+  ) throws(Refusal) {
+    let diagnostics = Diagnostics()
+    let outcome = LifeCycle.run(instance!, timeoutMs: timeoutMs, diagnostics, body)
+    try check(step, outcome, diagnostics, timeoutMs)
+  }
+
+  private func check(
+    _ step: String, _ outcome: LifeCycle.Outcome, _ diagnostics: Diagnostics, _ timeoutMs: Int
+  ) throws(Refusal) {
+    switch outcome {
+    case .returned(BP_OK): return
+    case .returned: throw SlotRefusals.startFailed(step, diagnostics.text, plugin, slot)
+    case .timedOut:
+      instance?.state = .wedged
+      instance?.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
+      throw SlotRefusals.timedOut(step, plugin, slot, timeoutMs)
+    }
+  }
+
+  /// The programs of a schema, asked once.
+  static func programs(of instance: Instance) -> [(key: [UInt8], flags: UInt32)] {
+    guard let schema = instance.schema else { return [] }
+    final class List {
+      var programs: [(key: [UInt8], flags: UInt32)] = []
+    }
+    let list = List()
+    schema.pointee.programs(
+      instance.pointer, Unmanaged.passUnretained(list).toOpaque(),
+      { context, program in
+        let list = Unmanaged<List>.fromOpaque(context!).takeUnretainedValue()
+        list.programs.append((Array(program!.pointee.key.bytes), program!.pointee.flags))
+      })
+    return list.programs
+  }
+}

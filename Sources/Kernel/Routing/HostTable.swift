@@ -1,0 +1,47 @@
+import BackplaneABI
+import Synchronization
+
+/// The host table (core.h): one constant, static for the life of the process. Instances are found by their handle, so a
+/// call after destroy finds nothing.
+enum HostTable {
+  // nonisolated(unsafe): written once by its initialiser, only read afterwards, never freed.
+  nonisolated(unsafe) static let pointer: UnsafePointer<bp_host> = {
+    let table = UnsafeMutablePointer<bp_host>.allocate(capacity: 1)
+    table.initialize(
+      to: bp_host(
+        size: UInt32(MemoryLayout<bp_host>.size), abi_major: BP_ABI_MAJOR, abi_minor: BP_ABI_MINOR, reserved: 0,
+        complete: { instance, token, result in _ = CallSlab.shared.complete(instance, token, result!) },
+        emit: { instance, token, chunk in CallSlab.shared.emit(instance, token, chunk!) },
+        cancel: { handle, token in
+          guard let instance = InstanceRegistry.shared.find(handle) else { return }
+          instance.kernel.requests.cancel(instance, token)
+        },
+        grant: { _, _, _ in BP_CLOSED },
+        log: { handle, level, message, fields, count in
+          guard let instance = InstanceRegistry.shared.find(handle) else { return }
+          instance.kernel.log.plugin(instance, level: level, message, fields, Int(count))
+        },
+        metric: { handle, metric, result in
+          guard let instance = InstanceRegistry.shared.find(handle) else { return BP_CLOSED }
+          return instance.metrics.define(metric!.pointee, result!)
+        },
+        record: { handle, metric, value in
+          InstanceRegistry.shared.find(handle)?.metrics.record(metric, value)
+        },
+        health: { handle, state, message in
+          guard let instance = InstanceRegistry.shared.find(handle) else { return }
+          instance.health = (min(state, BP_HEALTH_UNHEALTHY), message.text)
+        },
+        extension: { handle, id in HostTable.find(id) }))
+    return UnsafePointer(table)
+  }()
+
+  private static func find(_ id: bp_view) -> UnsafeRawPointer? {
+    switch id.text {
+    case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)
+    case "backplane.observe/1": UnsafeRawPointer(ObserveTable.pointer)
+    case "backplane.listener/1": UnsafeRawPointer(ListenerTable.pointer)
+    default: nil
+    }
+  }
+}

@@ -1,0 +1,231 @@
+import BackplaneABI
+import ListQuery
+import Synchronization
+import SystemShims
+
+/// Listing: one backend after the other, until one has something below the URI; each is scanned to its end, because the
+/// total is of all pages.
+final class ListRequest: PendingRequest, @unchecked Sendable {
+  // @unchecked: one step runs at a time, each after the completion of the one before; the rest is atomic.
+
+  /// Records asked of a backend at once.
+  private static let pageRecords: UInt32 = 1024
+
+  let caller: Instance
+  private let call: OwnedCall
+  private let lease: Lease
+  private let completion: bp_completion
+  private let answered: @Sendable () -> Void
+  private let prefix: [UInt8]
+  private let query: ListQuery
+  private let backends: [Instance]
+  private let upToDate: Int
+  private var index = 0
+  private var someAnswered = false
+  private var failure: CallFailure?
+  private var collector: ListCollector?
+  private var cursor: [UInt8] = []
+  private var pages = 0
+  private var scanOutcome: ScanOutcome?
+  private let turn = Atomic<Int>(0)
+  private let isAnswered = Atomic<Bool>(false)
+  private let requestToken = Atomic<UInt64>(0)
+  private let openToken = Atomic<UInt64>(0)
+
+  private enum ScanOutcome {
+    case more
+    case end
+    case failed(CallFailure)
+  }
+
+  init(
+    _ caller: Instance, _ call: bp_call, prefix: [UInt8], _ query: ListQuery, _ lease: Lease,
+    _ completion: bp_completion, answered: @escaping @Sendable () -> Void
+  ) {
+    self.caller = caller
+    self.lease = caller.kernel.ring.extend(lease)
+    self.call = OwnedCall(
+      call, generation: lease.number, defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+    self.prefix = prefix
+    self.query = query
+    self.completion = completion
+    self.answered = answered
+    (backends, upToDate) = lease.generation.readable()
+  }
+
+  deinit { caller.kernel.ring.release(lease) }
+
+  var deadlineNs: UInt64 { call.deadlineNs }
+
+  func start() -> bp_token {
+    let token = caller.kernel.requests.add(self)
+    requestToken.store(token, ordering: .releasing)
+    run()
+    return isAnswered.load(ordering: .acquiring) ? 0 : token
+  }
+
+  /// Goes on until a scan is under way on another thread or the list is answered.
+  private func run() {
+    while !isAnswered.load(ordering: .acquiring) {
+      if collector == nil {
+        guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
+        do throws(ListError) {
+          guard let made = try ListCollector(query) else { return answer(.empty) }
+          collector = made
+        } catch { return fail(CallFailure(code: BP_INVALID_ARGUMENT, "\(error)")) }
+        cursor = []
+      }
+      guard submit(backends[index]) else { return }
+      guard takeOutcome() else { return }
+    }
+  }
+
+  /// True when the scan has completed and the loop may go on.
+  private func submit(_ backend: Instance) -> Bool {
+    turn.store(0, ordering: .relaxed)
+    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
+      scanOutcome = .failed(.tooManyCalls)
+      return true
+    }
+    let context = Unmanaged.passRetained(self)
+    let token = CallSlab.shared.open(
+      backend, .scan, context: context.toOpaque(),
+      handler: { context, result in
+        Unmanaged<ListRequest>.fromOpaque(context!).takeRetainedValue().scanned(result!)
+      }, startNs: Clock.monotonicNs())
+    guard token != 0 else {
+      context.release()
+      scanOutcome = .failed(.tooManyCalls)
+      return true
+    }
+    openToken.store(token, ordering: .releasing)
+    let nesting = bp_shim_nesting()!
+    // The first page is taken on the caller's thread; a long list does not keep an event loop from its other clients.
+    if backend.directness.mode(.scan) == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax && pages == 0 {
+      nesting.pointee += 1
+      scan(backend, token)
+      nesting.pointee -= 1
+      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
+    } else if backend.directness.mode(.scan) == BP_MODE_DIRECT && pages > 1 {
+      // Already on a thread of the kernel's.
+      scan(backend, token)
+      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
+    } else {
+      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token) }
+    }
+    pages += 1
+    return turn.exchange(1, ordering: .acquiringAndReleasing) == 2
+  }
+
+  private func scan(_ backend: Instance, _ token: bp_token) {
+    prefix.withUnsafeBufferPointer { prefix in
+      cursor.withUnsafeBufferPointer { cursor in
+        var request = bp_scan(
+          size: UInt32(MemoryLayout<bp_scan>.size), flags: 0, token: token, call: call.header,
+          prefix: bp_view(prefix), cursor: bp_view(cursor), credits: ListRequest.pageRecords, reserved: 0)
+        backend.backend!.pointee.scan(backend.pointer, &request)
+      }
+    }
+  }
+
+  /// A page has come; its views are valid until this returns.
+  private func scanned(_ result: UnsafePointer<bp_result>) {
+    scanOutcome = take(result)
+    if turn.exchange(2, ordering: .acquiringAndReleasing) == 1, takeOutcome() { run() }
+  }
+
+  private func take(_ result: UnsafePointer<bp_result>) -> ScanOutcome {
+    guard result.pointee.code == BP_OK else { return .failed(CallFailure(result)) }
+    guard let collector else { return .end }
+    let page = UnsafeRawPointer(result).assumingMemoryBound(to: bp_scan_result.self).pointee
+    let stride = Int(page.item_size)
+    guard page.items_count == 0 || stride >= MemoryLayout<bp_scan_item>.size else {
+      return .failed(CallFailure(code: BP_INTERNAL, "the backend's scan items are smaller than this kernel's"))
+    }
+    do throws(ListError) {
+      for index in 0..<Int(page.items_count) {
+        let item = UnsafeRawPointer(page.items!).advanced(by: index * stride).load(as: bp_scan_item.self)
+        try collector.add(uri: item.uri.bytes, ts_ms: Int64(clamping: item.ts_ms))
+      }
+    } catch {
+      return .failed(CallFailure(code: BP_RESOURCE_EXHAUSTED, "\(error)"))
+    }
+    let next = Array(page.cursor.bytes)
+    guard !next.isEmpty else { return .end }
+    guard next != cursor else {
+      return .failed(CallFailure(code: BP_INTERNAL, "the backend's scan does not move on"))
+    }
+    cursor = next
+    return .more
+  }
+
+  /// False when the list has been answered.
+  private func takeOutcome() -> Bool {
+    let outcome = scanOutcome
+    scanOutcome = nil
+    switch outcome {
+    case .more, nil: return true
+    case .end:
+      let page = collector!.finish()
+      collector = nil
+      someAnswered = true
+      if page.total > 0 {
+        answer(page)
+        return false
+      }
+    case .failed(let failed):
+      collector = nil
+      failure = failed
+      // A bound of the list itself would be hit in every backend.
+      if failed.code == BP_RESOURCE_EXHAUSTED || failed.code == BP_INVALID_ARGUMENT {
+        fail(failed)
+        return false
+      }
+    }
+    index += 1
+    return true
+  }
+
+  private func conclude() {
+    if someAnswered { answer(.empty) } else { fail(failure ?? .noBackend) }
+  }
+
+  private func answer(_ page: ListPage) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    var views: [bp_view] = []
+    views.reserveCapacity(page.count)
+    page.forEachURI { (uri) throws(Never) in views.append(bp_view(uri)) }
+    withExtendedLifetime(page) {
+      views.withUnsafeBufferPointer { views in
+        var result = bp_list_result()
+        result.result.size = UInt32(MemoryLayout<bp_list_result>.size)
+        result.uris = views.baseAddress
+        result.uris_count = UInt64(views.count)
+        result.total = UInt64(page.total)
+        result.page = UInt64(query.page)
+        result.limit = UInt64(query.limit)
+        withUnsafePointer(to: &result) {
+          completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+        }
+      }
+    }
+    end()
+  }
+
+  private func fail(_ failure: CallFailure) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    Answers.complete(completion, failure, as: bp_list_result.self)
+    end()
+  }
+
+  private func end() {
+    answered()
+    caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
+  }
+
+  func giveUp(_ code: bp_code, _ message: StaticString) {
+    fail(CallFailure(code: code, "\(message)", isRetryable: true))
+    let token = openToken.load(ordering: .acquiring)
+    for backend in backends { backend.cancel(token) }
+  }
+}

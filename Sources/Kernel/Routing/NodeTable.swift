@@ -1,0 +1,231 @@
+import BackplaneABI
+import ListQuery
+import Synchronization
+import URIText
+
+/// backplane.node/1: the node as plugins use it. Each function finds its caller, takes a lease - the parent's when the
+/// call is part of another - and hands over to the path of its verb.
+enum NodeTable {
+  // nonisolated(unsafe): written once by its initialiser, only read afterwards, never freed.
+  nonisolated(unsafe) static let pointer: UnsafePointer<bp_node> = {
+    let table = UnsafeMutablePointer<bp_node>.allocate(capacity: 1)
+    table.initialize(
+      to: bp_node(
+        size: UInt32(MemoryLayout<bp_node>.size), reserved: 0,
+        receive: { NodeTable.receive($0, $1, $2, $3) },
+        read: { NodeTable.read($0, $1, $2, $3) },
+        read_multi: { NodeTable.readMulti($0, $1, $2, $3, $4) },
+        list: { NodeTable.list($0, $1, $2, $3) },
+        remove: { NodeTable.remove($0, $1, $2, $3) },
+        programs: { NodeTable.programs($0, $1, $2) },
+        normalise: { NodeTable.normalise($0, $1, $2) }))
+    return UnsafePointer(table)
+  }()
+
+  /// The caller when it may call now: not in a probe, not after stop.
+  @inline(__always)
+  private static func admit<T>(_ handle: bp_instance, _ completion: bp_completion, _ type: T.Type) -> Instance? {
+    guard let caller = InstanceRegistry.shared.find(handle) else {
+      Answers.complete(completion, BP_CLOSED, "the instance is gone", as: type)
+      return nil
+    }
+    switch caller.state {
+    // A transport accepts as soon as it listens, within its own start.
+    case .configured, .serving, .quiesced: return caller
+    default:
+      Answers.complete(completion, BP_CLOSED, "the instance is not started", as: type)
+      return nil
+    }
+  }
+
+  @inline(__always)
+  private static func lease<T>(
+    _ caller: Instance, parent: WriteRequest?, _ completion: bp_completion, _ type: T.Type
+  ) -> Lease? {
+    if let parent { return caller.kernel.ring.extend(parent.lease) }
+    if let lease = caller.kernel.ring.acquire() { return lease }
+    Answers.complete(completion, BP_UNAVAILABLE, "the node is not up yet", retryable: true, as: type)
+    return nil
+  }
+
+  private static func read(
+    _ handle: bp_instance, _ call: UnsafePointer<bp_call>?, _ uri: bp_view, _ completion: bp_completion
+  ) -> bp_token {
+    guard let caller = admit(handle, completion, bp_read_result.self) else { return 0 }
+    let kernel = caller.kernel
+    guard Int(uri.size) <= kernel.uriSizeBytesMax.load(ordering: .relaxed) else {
+      Answers.complete(
+        completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_read_result.self)
+      return 0
+    }
+    var header = call?.pointee ?? emptyCall
+    let parent = header.parent == 0 ? nil : kernel.judgements.find(header.parent)
+    if let parent, header.deadline_ns == 0 { header.deadline_ns = parent.deadlineNs }
+    guard let lease = lease(caller, parent: parent, completion, bp_read_result.self) else { return 0 }
+    defer { kernel.ring.release(lease) }
+    caller.outgoing.add(1, ordering: .relaxed)
+    let token = NormalForm.with(uri, lease.generation) { normal -> bp_token in
+      guard let normal else {
+        Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_read_result.self)
+        return 0
+      }
+      if let parent, let record = parent.overlay(normal.bytes) {
+        answer(record, completion)
+        return 0
+      }
+      return ReadPath.read(caller, header, normal, lease, completion) {
+        caller.outgoing.subtract(1, ordering: .releasing)
+      }
+    }
+    if token == 0 { caller.outgoing.subtract(1, ordering: .releasing) }
+    return token
+  }
+
+  /// A record of the same message.
+  private static func answer(_ record: WriteRequest.OverlayRecord, _ completion: bp_completion) {
+    switch record {
+    case .absent: Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
+    case .present(let record):
+      var result = bp_read_result()
+      result.result.size = UInt32(MemoryLayout<bp_read_result>.size)
+      result.record = record
+      withUnsafePointer(to: &result) {
+        completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+      }
+    }
+  }
+
+  private static var emptyCall: bp_call {
+    bp_call(
+    size: UInt32(MemoryLayout<bp_call>.size), flags: 0, deadline_ns: 0, trace_id_high: 0, trace_id_low: 0, span_id: 0,
+    idempotency_key_high: 0, idempotency_key_low: 0, parent: 0, generation: 0, peer: .empty)
+  }
+
+  private static func receive(
+    _ handle: bp_instance, _ call: UnsafePointer<bp_call>?, _ request: UnsafePointer<bp_receive>?,
+    _ completion: bp_completion
+  ) -> bp_token {
+    let request = request!.pointee
+    return write(handle, call, BP_VERB_PUT, request.content, request.uri, request.data, completion)
+  }
+
+  private static func remove(
+    _ handle: bp_instance, _ call: UnsafePointer<bp_call>?, _ uri: bp_view, _ completion: bp_completion
+  ) -> bp_token {
+    write(
+      handle, call, BP_VERB_DELETE, BP_CONTENT_BYTES, uri,
+      bp_buffer(data: nil, size: 0, owner: nil, release: nil), completion)
+  }
+
+  private static func write(
+    _ handle: bp_instance, _ call: UnsafePointer<bp_call>?, _ verb: UInt32, _ content: UInt32, _ uri: bp_view,
+    _ data: bp_buffer, _ completion: bp_completion
+  ) -> bp_token {
+    guard let caller = admit(handle, completion, bp_write_result.self) else {
+      data.release?(data.owner)
+      return 0
+    }
+    let kernel = caller.kernel
+    guard Int(uri.size) <= kernel.uriSizeBytesMax.load(ordering: .relaxed) else {
+      data.release?(data.owner)
+      Answers.complete(
+        completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_write_result.self)
+      return 0
+    }
+    let header = call?.pointee ?? emptyCall
+    let parent = header.parent == 0 ? nil : kernel.judgements.find(header.parent)
+    guard let lease = lease(caller, parent: parent, completion, bp_write_result.self) else {
+      data.release?(data.owner)
+      return 0
+    }
+    defer { kernel.ring.release(lease) }
+    caller.outgoing.add(1, ordering: .relaxed)
+    let write = WriteRequest(
+      caller, header, verb: verb, content: content, uri: uri, body: data, lease, completion
+    ) {
+      caller.outgoing.subtract(1, ordering: .releasing)
+    }
+    return write.start()
+  }
+
+  private static func readMulti(
+    _ handle: bp_instance, _ call: UnsafePointer<bp_call>?, _ uris: UnsafePointer<bp_view>?, _ count: UInt32,
+    _ completion: bp_completion
+  ) -> bp_token {
+    guard let caller = admit(handle, completion, bp_result.self) else { return 0 }
+    let kernel = caller.kernel
+    guard Int(count) <= kernel.readMultiMax.load(ordering: .relaxed) else {
+      Answers.complete(
+        completion, BP_INVALID_ARGUMENT, "more URIs than limits.batch_messages_max", as: bp_result.self)
+      return 0
+    }
+    guard let lease = lease(caller, parent: nil, completion, bp_result.self) else { return 0 }
+    defer { kernel.ring.release(lease) }
+    caller.outgoing.add(1, ordering: .relaxed)
+    let list = (0..<Int(count)).map { Array(uris![$0].bytes) }
+    ReadMultiRequest(caller, call?.pointee ?? emptyCall, list, lease, completion) {
+      caller.outgoing.subtract(1, ordering: .releasing)
+    }.run()
+    return 0
+  }
+
+  private static func list(
+    _ handle: bp_instance, _ call: UnsafePointer<bp_call>?, _ request: UnsafePointer<bp_list>?,
+    _ completion: bp_completion
+  ) -> bp_token {
+    guard let caller = admit(handle, completion, bp_list_result.self) else { return 0 }
+    let kernel = caller.kernel
+    let request = request!.pointee
+    guard let lease = lease(caller, parent: nil, completion, bp_list_result.self) else { return 0 }
+    defer { kernel.ring.release(lease) }
+    let prefix: [UInt8]? = NormalForm.with(request.uri, lease.generation) { normal in
+      normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
+    }
+    guard let prefix else {
+      Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)
+      return 0
+    }
+    let sort: ListQuery.SortKey =
+      switch request.sort {
+      case BP_SORT_NAME: .name
+      case BP_SORT_TIMESTAMP: .timestamp
+      default: .none
+      }
+    let query = ListQuery(
+      page: Int(clamping: max(1, request.page)),
+      limit: min(Int(clamping: max(1, request.limit)), kernel.listPageRecordsMax.load(ordering: .relaxed)),
+      pattern: request.pattern.size == 0 ? nil : request.pattern.text, sortBy: sort,
+      isDescending: request.flags & BP_LIST_DESCENDING != 0)
+    caller.outgoing.add(1, ordering: .relaxed)
+    let list = ListRequest(caller, call?.pointee ?? emptyCall, prefix: prefix, query, lease, completion) {
+      caller.outgoing.subtract(1, ordering: .releasing)
+    }
+    return list.start()
+  }
+
+  private static func programs(
+    _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
+    _ add: (@convention(c) (UnsafeMutableRawPointer?, bp_view) -> Void)?
+  ) {
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquire() else { return }
+    defer { caller.kernel.ring.release(lease) }
+    for route in lease.generation.programs where route.flags & BP_PROGRAM_UNLISTED == 0 {
+      route.key.withUnsafeBufferPointer { add!(context, bp_view($0)) }
+    }
+  }
+
+  private static func normalise(_ handle: bp_instance, _ uri: bp_view, _ sink: bp_sink) -> bp_code {
+    let scratchBytes = URIText.scratchBytes(forInputBytes: Int(uri.size))
+    return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: scratchBytes) { scratch in
+      switch URIText.normalise(uri.bytes, into: scratch) {
+      case .unchanged:
+        sink.write(sink.context, uri)
+        return BP_OK
+      case .written(let length, _):
+        sink.write(sink.context, bp_view(UnsafeBufferPointer(rebasing: scratch[0..<length])))
+        return BP_OK
+      case .invalid, .tooLong: return BP_INVALID_ARGUMENT
+      }
+    }
+  }
+}

@@ -1,0 +1,128 @@
+import BackplaneABI
+import Synchronization
+import SystemShims
+
+/// Reading one record: backends in order, the first that has it.
+///
+/// The fast path allocates nothing: as long as backends answer before their `read` returns, all state is one struct on
+/// the stack. The first backend that does not makes a `ReadRequest` of it.
+enum ReadPath {
+  /// Inline completions may nest so deep; then the work moves to the kernel's threads (core.h, "Re-entry").
+  static let nestingMax: UInt32 = 8
+
+  private struct DirectRead {
+    let completion: bp_completion
+    var isDone = false
+    var isAnswered = false
+    var code: bp_code = BP_OK
+    var failure: CallFailure?
+  }
+
+  /// - Parameter lease: stays the caller's.
+  /// - Returns: a token for `cancel` when the answer is still to come, else 0. `answered` is called once, after the
+  ///   completion has returned, when the answer was still to come; not otherwise.
+  static func read(
+    _ caller: Instance, _ call: bp_call, _ uri: NormalURI, _ lease: Lease, _ completion: bp_completion,
+    answered: (@Sendable () -> Void)?
+  ) -> bp_token {
+    let nesting = bp_shim_nesting()!
+    nesting.pointee += 1
+    defer { nesting.pointee -= 1 }
+    var frame = DirectRead(completion: completion)
+    var missed = false
+    var pending: bp_token = 0
+    var position = 0
+    lease.withGeneration { generation in
+      generation.forEachReadable { backend, isBehind in
+        // A miss of an up-to-date backend is an answer: one that is behind is asked only when the others failed.
+        if missed && isBehind { return false }
+        guard backend.directness.mode(.read) == BP_MODE_DIRECT, nesting.pointee <= nestingMax else {
+          let request = ReadRequest(
+            caller, call, uri.bytes, lease, completion, from: position, missed: missed, failure: frame.failure,
+            answered: answered)
+          pending = request.start()
+          return false
+        }
+        position += 1
+        directly(backend, call, uri, lease.number, &frame)
+        if frame.isAnswered { return false }
+        if frame.code == BP_NOT_FOUND { missed = true }
+        return true
+      }
+    }
+    if pending != 0 || frame.isAnswered { return pending }
+    if missed {
+      Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
+    } else {
+      Answers.complete(completion, frame.failure ?? .noBackend, as: bp_read_result.self)
+    }
+    return 0
+  }
+
+  /// One direct call.
+  @inline(__always)
+  private static func directly(
+    _ backend: Instance, _ call: bp_call, _ uri: NormalURI, _ generation: UInt64, _ frame: inout DirectRead
+  ) {
+    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
+      frame.failure = .tooManyCalls
+      frame.code = BP_RESOURCE_EXHAUSTED
+      return
+    }
+    frame.isDone = false
+    let startNs = Clock.monotonicNs()
+    var header = call
+    header.parent = 0
+    header.generation = generation
+    withUnsafeMutablePointer(to: &frame) { frame in
+      let token = CallSlab.shared.open(
+        backend, .read, context: frame,
+        handler: { context, result in
+          let frame = context!.assumingMemoryBound(to: DirectRead.self)
+          frame.pointee.isDone = true
+          frame.pointee.code = result!.pointee.code
+          if result!.pointee.code == BP_OK {
+            frame.pointee.isAnswered = true
+            frame.pointee.completion.complete(frame.pointee.completion.context, result)
+          } else if result!.pointee.code != BP_NOT_FOUND {
+            frame.pointee.failure = CallFailure(result!)
+          }
+        }, startNs: startNs)
+      guard token != 0 else {
+        frame.pointee.failure = .tooManyCalls
+        frame.pointee.code = BP_RESOURCE_EXHAUSTED
+        return
+      }
+      withUnsafePointer(to: &header) { header in
+        var request = bp_read(
+          size: UInt32(MemoryLayout<bp_read>.size), flags: 0, token: token, call: header, uri: bp_view(uri.bytes))
+        backend.backend!.pointee.read(backend.pointer, &request, 1)
+      }
+      // It promised to complete before returning. The frame is on our stack, so the token is taken back at once.
+      if !frame.pointee.isDone { BrokenPromise.revoke(backend, .read, token) }
+    }
+  }
+}
+
+/// Plugins that said `direct` and were not.
+enum BrokenPromise {
+  /// Takes back a token that a direct function left open, and calls the operation by threads from now on.
+  static func revoke(_ instance: Instance, _ operation: Operation, _ token: bp_token) {
+    instance.directness.declare(operation, BP_MODE_BLOCKING)
+    instance.kernel.log.warning(
+      "a plugin returned from a direct operation without completing it; the operation runs on threads from now on",
+      ["slot": instance.slot.name, "plugin": instance.image.id, "operation": operation.name])
+    Answers.with(
+      BP_INTERNAL, "the plugin did not complete a call that it declared direct", as: bp_list_result.self
+    ) { CallSlab.shared.revoke(token, $0) }
+  }
+
+  /// A call of a direct operation took over a millisecond.
+  @inline(never)
+  static func wasSlow(_ instance: Instance, _ operation: Operation) {
+    guard instance.directness.wasSlow(operation, nowNs: Clock.monotonicNs()) else { return }
+    instance.kernel.log.warning(
+      "five direct calls took over 1 ms within a minute; the operation runs on threads from now on",
+      ["slot": instance.slot.name, "plugin": instance.image.id, "operation": operation.name])
+  }
+}

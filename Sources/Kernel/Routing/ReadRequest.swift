@@ -1,0 +1,126 @@
+import BackplaneABI
+import Synchronization
+
+/// A read that did not end at once: it keeps the request's memory and its lease until every backend it asked has
+/// completed, though its client may have had an answer long before.
+final class ReadRequest: PendingRequest, @unchecked Sendable {
+  // @unchecked: one step runs at a time, each after the completion of the one before; the rest is atomic.
+  let caller: Instance
+  private let call: OwnedCall
+  private let uri: UnsafeMutableBufferPointer<UInt8>
+  private let uriCount: Int
+  private let lease: Lease
+  private let completion: bp_completion
+  private let answered: (@Sendable () -> Void)?
+  private let backends: [Instance]
+  private let upToDate: Int
+  private var index: Int
+  private var missed: Bool
+  private var failure: CallFailure?
+  private let isAnswered = Atomic<Bool>(false)
+  private let requestToken = Atomic<UInt64>(0)
+  private let openToken = Atomic<UInt64>(0)
+
+  init(
+    _ caller: Instance, _ call: bp_call, _ uri: UnsafeBufferPointer<UInt8>, _ lease: Lease,
+    _ completion: bp_completion, from index: Int, missed: Bool, failure: CallFailure?,
+    answered: (@Sendable () -> Void)?
+  ) {
+    self.caller = caller
+    self.lease = caller.kernel.ring.extend(lease)
+    self.completion = completion
+    self.answered = answered
+    self.index = index
+    self.missed = missed
+    self.failure = failure
+    self.uri = .allocate(capacity: max(1, uri.count))
+    _ = self.uri.initialize(from: uri)
+    uriCount = uri.count
+    self.call = OwnedCall(
+      call, generation: lease.number,
+      defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+    (backends, upToDate) = lease.generation.readable()
+  }
+
+  deinit {
+    uri.deallocate()
+    caller.kernel.ring.release(lease)
+  }
+
+  var deadlineNs: UInt64 { call.deadlineNs }
+
+  /// Begins; the token is for `cancel`.
+  func start() -> bp_token {
+    let token = caller.kernel.requests.add(self)
+    requestToken.store(token, ordering: .releasing)
+    step()
+    return token
+  }
+
+  private func step() {
+    while index < backends.count {
+      // A miss of an up-to-date backend is an answer; those that are behind are asked only when the others failed.
+      if missed && index >= upToDate { break }
+      if isAnswered.load(ordering: .acquiring) { return }
+      let backend = backends[index]
+      index += 1
+      if submit(backend) { return }
+      failure = .tooManyCalls
+    }
+    if missed {
+      Answers.with(BP_NOT_FOUND, as: bp_read_result.self, answer)
+    } else {
+      Answers.with(failure ?? .noBackend, as: bp_read_result.self, answer)
+    }
+  }
+
+  /// True when the backend has the call; its completion goes on.
+  private func submit(_ backend: Instance) -> Bool {
+    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
+      return false
+    }
+    let context = Unmanaged.passRetained(self)
+    let token = CallSlab.shared.open(
+      backend, .read, context: context.toOpaque(),
+      handler: { context, result in
+        Unmanaged<ReadRequest>.fromOpaque(context!).takeRetainedValue().completed(result!)
+      }, startNs: Clock.monotonicNs())
+    guard token != 0 else {
+      context.release()
+      return false
+    }
+    openToken.store(token, ordering: .releasing)
+    Dispatcher.run(backend, .read, token) { [self] in
+      var request = bp_read(
+        size: UInt32(MemoryLayout<bp_read>.size), flags: 0, token: token, call: call.header,
+        uri: bp_view(data: UnsafePointer(uri.baseAddress), size: UInt64(uriCount)))
+      backend.backend!.pointee.read(backend.pointer, &request, 1)
+    }
+    return true
+  }
+
+  private func completed(_ result: UnsafePointer<bp_result>) {
+    switch result.pointee.code {
+    case BP_OK: answer(result)
+    case BP_NOT_FOUND:
+      missed = true
+      step()
+    default:
+      failure = CallFailure(result)
+      step()
+    }
+  }
+
+  private func answer(_ result: UnsafePointer<bp_result>) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    completion.complete(completion.context, result)
+    answered?()
+    caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
+  }
+
+  func giveUp(_ code: bp_code, _ message: StaticString) {
+    Answers.with(code, message, retryable: true, as: bp_read_result.self, answer)
+    let token = openToken.load(ordering: .acquiring)
+    for backend in backends { backend.cancel(token) }
+  }
+}

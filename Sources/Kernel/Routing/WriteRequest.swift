@@ -1,0 +1,540 @@
+import BackplaneABI
+import Foundation
+import Synchronization
+import SystemShims
+
+/// One message on its way in: judged by the schemas of its program and of its outputs' programs, then applied as one
+/// unit by every backend. It keeps the message's memory and its lease until the last backend has completed, though its
+/// client may have had an answer before.
+final class WriteRequest: PendingRequest, @unchecked Sendable {
+  // @unchecked: the judging part runs one step at a time, each after the completion of the one before; `ops` is final
+  // when the first backend gets it; the legs' outcomes are under a lock; the rest is atomic.
+
+  /// schema.h: how deep verdicts may ask for further judgement, and how many ops a message may come to.
+  static let depthMax: UInt32 = 16
+  static let opsMax = 100_000
+
+  let caller: Instance
+  let lease: Lease
+  private let call: OwnedCall
+  private let completion: bp_completion
+  private let answered: @Sendable () -> Void
+  private let arena = Arena()
+  private var body: bp_buffer
+  private let content: UInt32
+  private let verb: UInt32
+  private let uriReceived: bp_view
+  private let timestampMs: UInt64
+  private let version: UInt64
+
+  private struct Pending {
+    var op: bp_op
+    var depth: UInt32
+    var received: bp_view
+  }
+  /// What is still to be judged or taken over, the next one last.
+  private var pending: [Pending] = []
+  /// What will be written, in order.
+  private var ops: [bp_op] = []
+  private let opsLock = NSLock()
+
+  /// Whether the submitter or the completion of a judgement goes on: whoever comes second.
+  private let turn = Atomic<Int>(0)
+  private var verdictFailure: CallFailure?
+
+  let isAnswered = Atomic<Bool>(false)
+  private let requestToken = Atomic<UInt64>(0)
+  private let openJudgement = Atomic<UInt64>(0)
+  private var judge: Instance?
+
+  private struct Legs {
+    var outcomes: [Leg?]
+    var tokens: [bp_token]
+    var isDecided = false
+  }
+  private enum Leg {
+    case applied(durability: UInt32, absent: Int)
+    case failed(CallFailure)
+    case refusedPrecondition(op: Int)
+  }
+  private let legs: Mutex<Legs>
+  private let backends: [Instance]
+  private var unitOps: UnsafeMutablePointer<bp_op>?
+
+  init(
+    _ caller: Instance, _ call: bp_call, verb: UInt32, content: UInt32, uri: bp_view, body: bp_buffer, _ lease: Lease,
+    _ completion: bp_completion, answered: @escaping @Sendable () -> Void
+  ) {
+    self.caller = caller
+    self.lease = caller.kernel.ring.extend(lease)
+    self.call = OwnedCall(
+      call, generation: lease.number, defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+    self.completion = completion
+    self.answered = answered
+    self.body = body
+    self.content = content
+    self.verb = verb
+    uriReceived = arena.copy(uri)
+    timestampMs = Clock.wallMs()
+    version = caller.kernel.versions.next(nowMs: timestampMs)
+    backends = lease.withGeneration { $0.backends }
+    legs = Mutex(
+      Legs(
+        outcomes: Array(repeating: nil, count: backends.count), tokens: Array(repeating: 0, count: backends.count)))
+  }
+
+  deinit {
+    body.release?(body.owner)
+    caller.kernel.ring.release(lease)
+  }
+
+  var deadlineNs: UInt64 { call.deadlineNs }
+
+  func start() -> bp_token {
+    let token = caller.kernel.requests.add(self)
+    requestToken.store(token, ordering: .releasing)
+    guard !backends.isEmpty else {
+      finish(.noBackend)
+      return token
+    }
+    var op = bp_op()
+    op.size = UInt32(MemoryLayout<bp_op>.size)
+    op.verb = verb
+    op.content = content
+    op.flags = BP_OP_TO_JUDGE
+    op.uri = uriReceived
+    op.data = bp_view(data: body.data, size: body.size)
+    pending = [Pending(op: op, depth: 0, received: uriReceived)]
+    advance()
+    return isAnswered.load(ordering: .acquiring) ? 0 : token
+  }
+
+  // MARK: Judging
+
+  /// Takes pending ops until one waits for a schema, a refusal ends the message, or all are taken.
+  private func advance() {
+    while let next = pending.popLast() {
+      if isAnswered.load(ordering: .acquiring) { return }
+      guard ops.count < WriteRequest.opsMax else {
+        return finish(
+          CallFailure(
+            code: BP_RESOURCE_EXHAUSTED, "the message comes to more than \(WriteRequest.opsMax) writes"))
+      }
+      guard step(next) else { return }
+    }
+    apply()
+  }
+
+  /// False when the request has ended or goes on in a completion.
+  private func step(_ next: Pending) -> Bool {
+    let generation = lease.generation
+    var op = next.op
+    // The normal form is kept in the arena: the op and every backend refer to it.
+    var programLength = 0
+    let isURI = NormalForm.with(op.uri, generation) { normal in
+      guard let normal else { return false }
+      programLength = normal.programLength
+      let isSame = normal.bytes.baseAddress == UnsafePointer(op.uri.data) && normal.bytes.count == Int(op.uri.size)
+      if !isSame { op.uri = arena.copy(bp_view(normal.bytes)) }
+      return true
+    }
+    guard op.flags & BP_OP_TO_JUDGE != 0, verb == BP_VERB_PUT || judgesDeletes(generation, op, programLength) else {
+      guard isURI else { return refuseURI(next) }
+      append(op)
+      return true
+    }
+    let program = UnsafeBufferPointer(start: op.uri.data, count: programLength)
+    let schema = isURI ? generation.schema(forProgram: program) : generation.fallback
+    guard let schema else {
+      guard isURI else { return refuseURI(next) }
+      finish(CallFailure(code: BP_REJECTED, "Unknown program: \(String(decoding: program, as: UTF8.self))"))
+      return false
+    }
+    guard next.depth <= WriteRequest.depthMax else {
+      finish(CallFailure(code: BP_REJECTED, "the message's outputs are nested deeper than \(WriteRequest.depthMax)"))
+      return false
+    }
+    return submit(schema, op, isURI: isURI, program: bp_view(program), next)
+  }
+
+  private func judgesDeletes(_ generation: Generation, _ op: bp_op, _ programLength: Int) -> Bool {
+    guard programLength > 0 else { return false }
+    let program = UnsafeBufferPointer(start: op.uri.data, count: programLength)
+    guard let table = generation.schema(forProgram: program)?.schema else { return false }
+    return table.pointee.flags & BP_SCHEMA_JUDGES_DELETES != 0
+  }
+
+  private func refuseURI(_ next: Pending) -> Bool {
+    let text =
+      next.depth == 0 ? "Invalid URI format" : "Invalid output URI: \(next.received.text)"
+    finish(CallFailure(code: verb == BP_VERB_DELETE ? BP_NOT_FOUND : BP_REJECTED, text))
+    return false
+  }
+
+  private func append(_ op: bp_op) {
+    var op = op
+    op.flags = 0
+    opsLock.lock()
+    ops.append(op)
+    opsLock.unlock()
+  }
+
+  /// Gives one op to a schema. True when it has been judged already and the loop may go on.
+  private func submit(_ schema: Instance, _ op: bp_op, isURI: Bool, program: bp_view, _ next: Pending) -> Bool {
+    guard schema.inFlight.load(ordering: .relaxed) < caller.kernel.inFlightMax.load(ordering: .relaxed) else {
+      finish(.tooManyCalls)
+      return false
+    }
+    turn.store(0, ordering: .relaxed)
+    verdictFailure = nil
+    judge = schema
+    judging = next
+    let context = Unmanaged.passRetained(self)
+    let token = CallSlab.shared.open(
+      schema, .judge, context: context.toOpaque(),
+      handler: { context, result in
+        Unmanaged<WriteRequest>.fromOpaque(context!).takeRetainedValue().judged(result!)
+      }, startNs: Clock.monotonicNs())
+    guard token != 0 else {
+      context.release()
+      finish(.tooManyCalls)
+      return false
+    }
+    // The message lives in the arena: an async schema reads it until it completes.
+    let message = arena.allocate(MemoryLayout<bp_message>.size).assumingMemoryBound(to: bp_message.self)
+    message.initialize(
+      to: bp_message(
+        size: UInt32(MemoryLayout<bp_message>.size), verb: op.verb, content: op.content, depth: next.depth,
+        ts_ms: timestampMs, uri: isURI ? op.uri : .empty, uri_received: next.received, program: program,
+        data: op.data))
+    let mode = schema.directness.mode(.judge)
+    let nesting = bp_shim_nesting()!
+    if mode == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax {
+      nesting.pointee += 1
+      schema.schema!.pointee.judge(schema.pointer, call.header, message, token)
+      nesting.pointee -= 1
+      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(schema, .judge, token) }
+    } else {
+      openJudgement.store(token, ordering: .releasing)
+      caller.kernel.judgements.begin(token, self)
+      let lent = UncheckedMessage(pointer: message)
+      Dispatcher.run(schema, .judge, token) { [self] in
+        schema.schema!.pointee.judge(schema.pointer, call.header, lent.pointer, token)
+      }
+    }
+    // Whoever comes second goes on: this loop, or the completion on its own thread.
+    guard turn.exchange(1, ordering: .acquiringAndReleasing) == 2 else { return false }
+    return takeVerdict()
+  }
+
+  private var judging: Pending?
+  private var verdict: [Pending] = []
+
+  /// A schema has completed. The verdict's views are valid until this returns.
+  private func judged(_ result: UnsafePointer<bp_result>) {
+    let token = openJudgement.exchange(0, ordering: .acquiringAndReleasing)
+    if token != 0 { caller.kernel.judgements.end(token) }
+    verdict.removeAll(keepingCapacity: true)
+    if result.pointee.code == BP_OK {
+      let given = UnsafeRawPointer(result).assumingMemoryBound(to: bp_verdict.self).pointee
+      verdictFailure = take(given)
+    } else {
+      verdictFailure = CallFailure(result)
+    }
+    if turn.exchange(2, ordering: .acquiringAndReleasing) == 1, takeVerdict() { advance() }
+  }
+
+  /// Copies a verdict's ops, but for views that point into the message.
+  private func take(_ given: bp_verdict) -> CallFailure? {
+    guard let first = given.ops, given.ops_count > 0 else {
+      return CallFailure(code: BP_INTERNAL, "the schema accepted a message without a single op")
+    }
+    guard Int(given.ops_count) + ops.count + pending.count <= WriteRequest.opsMax else {
+      return CallFailure(
+        code: BP_RESOURCE_EXHAUSTED, "the message comes to more than \(WriteRequest.opsMax) writes")
+    }
+    let stride = Int(first.pointee.size)
+    guard stride >= MemoryLayout<bp_op>.size else {
+      return CallFailure(code: BP_INTERNAL, "the schema's ops are smaller than this kernel's")
+    }
+    let depth = judging!.depth + 1
+    for index in (0..<Int(given.ops_count)).reversed() {
+      var op = UnsafeRawPointer(first).advanced(by: index * stride).load(as: bp_op.self)
+      op.size = UInt32(MemoryLayout<bp_op>.size)
+      let uri = keep(op.uri)
+      op.uri = uri
+      op.data = keep(op.data)
+      verdict.append(Pending(op: op, depth: depth, received: uri))
+    }
+    return nil
+  }
+
+  /// The view itself when it lies in memory of this request's, else a copy.
+  private func keep(_ view: bp_view) -> bp_view {
+    guard view.size > 0, let start = view.data else { return .empty }
+    func lies(in other: bp_view) -> Bool {
+      guard let begin = other.data else { return false }
+      return start >= begin && start + Int(view.size) <= begin + Int(other.size)
+    }
+    if lies(in: bp_view(data: body.data, size: body.size)) || lies(in: judging!.op.data) || lies(in: uriReceived) {
+      return view
+    }
+    return arena.copy(view)
+  }
+
+  /// False when the verdict ended the request.
+  private func takeVerdict() -> Bool {
+    if let verdictFailure {
+      finish(verdictFailure)
+      return false
+    }
+    pending.append(contentsOf: verdict)
+    return true
+  }
+
+  /// What a read within this message's judgement sees of its earlier ops; nil when they do not touch the URI.
+  func overlay(_ uri: UnsafeBufferPointer<UInt8>) -> OverlayRecord? {
+    opsLock.lock()
+    defer { opsLock.unlock() }
+    guard let op = ops.last(where: { $0.uri.bytes.count == uri.count && $0.uri.bytes.elementsEqual(uri) }) else {
+      return nil
+    }
+    if op.verb == BP_VERB_DELETE { return .absent }
+    return .present(
+      bp_record(
+        size: UInt32(MemoryLayout<bp_record>.size), content: op.content, ts_ms: timestampMs, version: version,
+        data: op.data))
+  }
+
+  enum OverlayRecord {
+    case absent
+    /// Valid while the judgement is open.
+    case present(bp_record)
+  }
+
+  // MARK: Applying
+
+  private func apply() {
+    let unit = arena.allocate(MemoryLayout<bp_op>.stride * ops.count).assumingMemoryBound(to: bp_op.self)
+    unit.initialize(from: ops, count: ops.count)
+    unitOps = unit
+    // With several backends the first in order decides the preconditions, the rest apply (boundary.md, "Writes").
+    if isConditionalUnit {
+      submit(leg: 0, ops: unit)
+    } else {
+      for index in backends.indices { submit(leg: index, ops: unit) }
+    }
+  }
+
+  private final class LegContext: @unchecked Sendable {
+    // @unchecked: written in init only.
+    let request: WriteRequest
+    let index: Int
+    init(_ request: WriteRequest, _ index: Int) {
+      self.request = request
+      self.index = index
+    }
+  }
+
+  private func submit(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>) {
+    let backend = backends[index]
+    guard backend.inFlight.load(ordering: .relaxed) < caller.kernel.inFlightMax.load(ordering: .relaxed) else {
+      return ended(index, .failed(.tooManyCalls))
+    }
+    guard ops.count == 1 || backend.backend!.pointee.flags & BP_BACKEND_ATOMIC != 0 else {
+      return ended(
+        index,
+        .failed(
+          CallFailure(
+            code: BP_UNIMPLEMENTED,
+            "the backend in slot '\(backend.slot.name)' cannot apply several changes as one unit")))
+    }
+    let context = Unmanaged.passRetained(LegContext(self, index))
+    let token = CallSlab.shared.open(
+      backend, .apply, context: context.toOpaque(),
+      handler: { context, result in
+        let leg = Unmanaged<LegContext>.fromOpaque(context!).takeRetainedValue()
+        leg.request.applied(leg.index, result!)
+      }, startNs: Clock.monotonicNs())
+    guard token != 0 else {
+      context.release()
+      return ended(index, .failed(.tooManyCalls))
+    }
+    legs.withLock { $0.tokens[index] = token }
+    var request = bp_unit(
+      size: UInt32(MemoryLayout<bp_unit>.size), ops_count: UInt32(ops.count), ops: unit, token: token,
+      call: call.header, ts_ms: timestampMs, version: version)
+    let nesting = bp_shim_nesting()!
+    if backend.directness.mode(.apply) == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax {
+      nesting.pointee += 1
+      backend.backend!.pointee.apply(backend.pointer, &request, 1)
+      nesting.pointee -= 1
+      if legs.withLock({ $0.outcomes[index] == nil }) { BrokenPromise.revoke(backend, .apply, token) }
+    } else {
+      let request = UncheckedUnit(unit: request)
+      Dispatcher.run(backend, .apply, token) { [self] in
+        _ = self
+        var unit = request.unit
+        backend.backend!.pointee.apply(backend.pointer, &unit, 1)
+      }
+    }
+  }
+
+  private struct UncheckedUnit: @unchecked Sendable {
+    // @unchecked: its pointers lie in the request's arena, which outlives the call.
+    let unit: bp_unit
+  }
+
+  private struct UncheckedMessage: @unchecked Sendable {
+    // @unchecked: it lies in the request's arena, which outlives the call.
+    let pointer: UnsafeMutablePointer<bp_message>
+  }
+
+  private func applied(_ index: Int, _ result: UnsafePointer<bp_result>) {
+    switch result.pointee.code {
+    case BP_OK:
+      guard Int(result.pointee.size) >= MemoryLayout<bp_write_result>.size else {
+        return ended(index, .failed(CallFailure(code: BP_INTERNAL, "the backend's result is too short")))
+      }
+      let written = UnsafeRawPointer(result).assumingMemoryBound(to: bp_write_result.self).pointee
+      ended(index, .applied(durability: written.durability, absent: Int(written.absent_count)))
+    case BP_FAILED_PRECONDITION:
+      let written = UnsafeRawPointer(result).assumingMemoryBound(to: bp_write_result.self).pointee
+      ended(index, .refusedPrecondition(op: Int(written.failed_op)))
+    default: ended(index, .failed(CallFailure(result)))
+    }
+  }
+
+  private func ended(_ index: Int, _ leg: Leg) {
+    let (isLate, isLast) = legs.withLock { legs -> (Bool, Bool) in
+      legs.outcomes[index] = leg
+      return (legs.isDecided, legs.outcomes.allSatisfy { $0 != nil })
+    }
+    if isLate {
+      // A write that was acknowledged without this backend has arrived there after all.
+      if case .applied = leg, isAccepted.load(ordering: .acquiring) { caller.kernel.behind.caughtUp(backends[index]) }
+    } else if isLast {
+      decide(atDeadline: false)
+    } else if isConditionalUnit {
+      continueConditional(index, leg)
+    }
+  }
+
+  private var isConditionalUnit: Bool { backends.count > 1 && ops.contains { $0.condition != BP_IF_ANY } }
+  private let isAccepted = Atomic<Bool>(false)
+
+  /// With preconditions and several backends: the first that can says whether they hold, then the rest apply without.
+  private func continueConditional(_ index: Int, _ leg: Leg) {
+    switch leg {
+    case .refusedPrecondition: decide(atDeadline: false)
+    case .failed:
+      let someApplied = legs.withLock { $0.outcomes.contains { if case .applied = $0 { true } else { false } } }
+      if !someApplied, index + 1 < backends.count { submit(leg: index + 1, ops: unitOps!) }
+    case .applied:
+      let (isFirst, remaining) = legs.withLock { legs -> (Bool, [Int]) in
+        let applied = legs.outcomes.filter { if case .applied = $0 { true } else { false } }.count
+        return (applied == 1, legs.outcomes.indices.filter { legs.outcomes[$0] == nil && legs.tokens[$0] == 0 })
+      }
+      guard isFirst else { return }
+      let rest = arena.allocate(MemoryLayout<bp_op>.stride * ops.count).assumingMemoryBound(to: bp_op.self)
+      rest.initialize(from: ops, count: ops.count)
+      for index in ops.indices { rest[index].condition = BP_IF_ANY }
+      for index in remaining { submit(leg: index, ops: rest) }
+    }
+  }
+
+  /// Says what the outcomes come to and answers the client.
+  private func decide(atDeadline: Bool) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let outcomes = legs.withLock { legs -> [Leg?] in
+      legs.isDecided = true
+      return legs.outcomes
+    }
+    var accepted = 0
+    var durability = BP_DURABILITY_QUORUM
+    var absentEverywhere = true
+    var failure: CallFailure?
+    var precondition: Int?
+    for outcome in outcomes {
+      switch outcome {
+      case .applied(let reached, let absent):
+        accepted += 1
+        durability = min(durability, reached)
+        if absent == 0 { absentEverywhere = false }
+      case .failed(let failed): failure = failure ?? failed
+      case .refusedPrecondition(let op): precondition = precondition ?? op
+      case nil: break
+      }
+    }
+    let policy = lease.withGeneration { $0.writePolicy }
+    guard accepted > 0, policy.isSatisfied(accepted: accepted, of: backends.count) else {
+      return complete(refused(failure, precondition, atDeadline: atDeadline))
+    }
+    isAccepted.store(true, ordering: .releasing)
+    // Recorded before the acknowledgement, so that no restart reads an old value as if it were the newest.
+    for (index, outcome) in outcomes.enumerated() {
+      if case .applied = outcome { continue }
+      var reason = "it had not answered when the request's deadline passed"
+      if case .failed(let failed) = outcome { reason = failed.message }
+      if case .refusedPrecondition = outcome { reason = "its record was another" }
+      caller.kernel.missedWrites.add(1, ordering: .relaxed)
+      caller.kernel.behind.missed(backends[index], reason: reason)
+    }
+    let isMiss = verb == BP_VERB_DELETE && absentEverywhere
+    if isMiss {
+      return complete(CallFailure(code: BP_NOT_FOUND, "Not found: \(uriReceived.text)"))
+    }
+    var result = bp_write_result()
+    result.result.size = UInt32(MemoryLayout<bp_write_result>.size)
+    result.durability = durability
+    result.ts_ms = timestampMs
+    withUnsafePointer(to: &result) {
+      completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+    }
+    end()
+  }
+
+  private func refused(_ failure: CallFailure?, _ precondition: Int?, atDeadline: Bool) -> CallFailure {
+    if let precondition {
+      let uri = precondition < ops.count ? ops[precondition].uri.text : uriReceived.text
+      return CallFailure(code: BP_FAILED_PRECONDITION, "Precondition failed: \(uri)")
+    }
+    if atDeadline {
+      return CallFailure(
+        code: BP_DEADLINE_EXCEEDED, "the request's deadline has passed before enough backends took the write",
+        isRetryable: true)
+    }
+    return failure ?? .noBackend
+  }
+
+  // MARK: Ending
+
+  /// Ends the request before anything was written.
+  private func finish(_ failure: CallFailure) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    legs.withLock { $0.isDecided = true }
+    complete(failure)
+  }
+
+  private func complete(_ failure: CallFailure) {
+    Answers.complete(completion, failure, as: bp_write_result.self)
+    end()
+  }
+
+  private func end() {
+    answered()
+    caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
+  }
+
+  func giveUp(_ code: bp_code, _ message: StaticString) {
+    let isApplying = legs.withLock { $0.tokens.contains { $0 != 0 } }
+    if isApplying {
+      // Some backends may have it: what they reached decides, and the others are behind.
+      decide(atDeadline: true)
+    } else {
+      finish(CallFailure(code: code, "\(message)", isRetryable: true))
+      if let judge { judge.cancel(openJudgement.load(ordering: .acquiring)) }
+    }
+    for (backend, token) in zip(backends, legs.withLock { $0.tokens }) where token != 0 { backend.cancel(token) }
+  }
+}

@@ -1,0 +1,64 @@
+import BackplaneABI
+import Synchronization
+import URIText
+
+/// An immutable, numbered picture of every slot and route, built completely before it is published.
+final class Generation: @unchecked Sendable {
+  // @unchecked: immutable after init but for atomics; instances are Sendable.
+  let number: UInt64
+  /// In configured order.
+  let slots: [Instance]
+  let backends: [Instance]
+  /// One entry for each program that is not the fallback, in the order clients see.
+  let programs: [ProgramRoute]
+  let fallback: Instance?
+  let writePolicy: WritePolicy
+  /// Programs whose URIs have a canonical form.
+  let canonical: [ProgramRoute]
+  let publishedNs = Atomic<UInt64>(0)
+
+  struct ProgramRoute {
+    let key: [UInt8]
+    let schema: Instance
+    let flags: UInt32
+  }
+
+  init(
+    number: UInt64, slots: [Instance], programs: [ProgramRoute], fallback: Instance?, writePolicy: WritePolicy
+  ) {
+    self.number = number
+    self.slots = slots
+    backends = slots.filter { $0.backend != nil }
+    self.programs = programs
+    self.fallback = fallback
+    self.writePolicy = writePolicy
+    canonical = programs.filter { $0.flags & BP_PROGRAM_CANONICAL != 0 }
+  }
+
+  func instance(slot: String) -> Instance? { slots.first { $0.slot.name == slot } }
+
+  /// The schema of a program, or the fallback, or nil.
+  func schema(forProgram program: UnsafeBufferPointer<UInt8>) -> Instance? {
+    programs.first { $0.key.count == program.count && $0.key.elementsEqual(program) }?.schema ?? fallback
+  }
+
+  /// The program whose URIs have a canonical form, when `program` is one.
+  @inline(__always)
+  func canonicalRoute(_ program: UnsafeBufferPointer<UInt8>) -> ProgramRoute? {
+    for route in canonical where route.key.count == program.count && route.key.elementsEqual(program) { return route }
+    return nil
+  }
+}
+
+public typealias WritePolicy = NodeConfiguration.WritePolicy
+
+extension NodeConfiguration.WritePolicy {
+  /// Whether a write that `accepted` of `count` backends took counts as accepted.
+  func isSatisfied(accepted: Int, of count: Int) -> Bool {
+    switch self {
+    case .any: accepted >= 1
+    case .all: accepted == count
+    case .quorum: accepted * 2 > count
+    }
+  }
+}

@@ -1,0 +1,118 @@
+import Synchronization
+
+/// The published generation, and the leases on it and its predecessors.
+///
+/// A lease is the number of a generation. Taking one is two atomic operations on memory that is never freed: raise the
+/// count of the entry that the current number names, then look whether that number is still current; if not, lower it
+/// and try again. So publishing is one store, and nobody waits for anybody.
+final class GenerationRing: @unchecked Sendable {
+  // @unchecked: entries are written by the one reload thread while their count cannot be taken as a lease (their number
+  // is not current), and read by those who hold one.
+  static let capacity = 1024
+
+  private struct Entry: ~Copyable {
+    let leases = Atomic<Int>(0)
+    /// 0 when the entry is free.
+    let number = Atomic<UInt64>(0)
+    var generation: Unmanaged<Generation>?
+  }
+
+  private let entries: UnsafeMutablePointer<Entry>
+  private let current = Atomic<UInt64>(0)
+
+  init() {
+    entries = .allocate(capacity: GenerationRing.capacity)
+    for index in 0..<GenerationRing.capacity { (entries + index).initialize(to: Entry()) }
+  }
+
+  deinit {
+    for index in 0..<GenerationRing.capacity {
+      (entries + index).pointee.generation?.release()
+      (entries + index).deinitialize(count: 1)
+    }
+    entries.deallocate()
+  }
+
+  private static func index(_ number: UInt64) -> Int { Int(number) & (capacity - 1) }
+
+  /// The number that is published; 0 before the first.
+  var currentNumber: UInt64 { current.load(ordering: .acquiring) }
+
+  /// Takes a lease; nil before the first generation. Give it back with `release`.
+  @inline(__always)
+  func acquire() -> Lease? {
+    while true {
+      let number = current.load(ordering: .acquiring)
+      guard number != 0 else { return nil }
+      let entry = entries + GenerationRing.index(number)
+      entry.pointee.leases.add(1, ordering: .sequentiallyConsistent)
+      if current.load(ordering: .sequentiallyConsistent) == number {
+        return Lease(number: number, generation: entry.pointee.generation!)
+      }
+      entry.pointee.leases.subtract(1, ordering: .releasing)
+    }
+  }
+
+  /// A second lease on a generation that the caller already holds one on.
+  func extend(_ lease: Lease) -> Lease {
+    entries[GenerationRing.index(lease.number)].leases.add(1, ordering: .relaxed)
+    return lease
+  }
+
+  @inline(__always)
+  func release(_ lease: Lease) {
+    (entries + GenerationRing.index(lease.number)).pointee.leases.subtract(1, ordering: .releasing)
+  }
+
+  /// The next number whose entry is free, or nil when 1,024 generations are held. The reload thread only.
+  func nextNumber() -> UInt64? {
+    let first = currentNumber + 1
+    return (first..<first + UInt64(GenerationRing.capacity)).first {
+      entries[GenerationRing.index($0)].number.load(ordering: .acquiring) == 0
+    }
+  }
+
+  /// Makes `generation` the current one. The reload thread only.
+  func publish(_ generation: Generation) {
+    let entry = entries + GenerationRing.index(generation.number)
+    precondition(entry.pointee.number.load(ordering: .relaxed) == 0, "a generation's entry is still held")
+    entry.pointee.generation = Unmanaged.passRetained(generation)
+    entry.pointee.number.store(generation.number, ordering: .releasing)
+    generation.publishedNs.store(Clock.monotonicNs(), ordering: .relaxed)
+    current.store(generation.number, ordering: .sequentiallyConsistent)
+  }
+
+  /// No lease is given from now on: the node is ending. The reload thread only.
+  func close() { current.store(0, ordering: .sequentiallyConsistent) }
+
+  func leases(_ number: UInt64) -> Int {
+    entries[GenerationRing.index(number)].leases.load(ordering: .acquiring)
+  }
+
+  /// Frees the entry of a superseded generation without leases. The reload thread only.
+  func retire(_ number: UInt64) {
+    let entry = entries + GenerationRing.index(number)
+    precondition(currentNumber != number, "the current generation does not retire")
+    entry.pointee.generation?.release()
+    entry.pointee.generation = nil
+    entry.pointee.number.store(0, ordering: .releasing)
+  }
+}
+
+/// One request's hold on the instances it may use, through a generation.
+struct Lease {
+  let number: UInt64
+  fileprivate let reference: Unmanaged<Generation>
+
+  fileprivate init(number: UInt64, generation: Unmanaged<Generation>) {
+    self.number = number
+    reference = generation
+  }
+
+  /// Valid while the lease is held.
+  @inline(__always) var generation: Generation { reference._withUnsafeGuaranteedRef { $0 } }
+
+  /// The generation without a reference count, for the length of `body`.
+  @inline(__always)
+  func withGeneration<R>(_ body: (Generation) -> R) -> R { reference._withUnsafeGuaranteedRef(body) }
+}

@@ -1,0 +1,183 @@
+import BackplaneABI
+import Synchronization
+
+/// A plugin's instance, as the kernel holds it: its tables, its counters, its state.
+final class Instance: @unchecked Sendable {
+  // @unchecked: `plugin` and the kind tables are written by the control thread before the instance is published and
+  // only read afterwards; everything else is atomic or under a lock.
+
+  /// core.h, "Life cycle".
+  enum State: Int, Sendable {
+    case created, configured, serving, quiesced, stopped, destroyed
+    /// A life-cycle function did not come back: never called again, its memory and threads are written off.
+    case wedged
+  }
+
+  let handle: bp_instance
+  let slot: SlotConfiguration
+  let image: Image
+  let kernel: KernelContext
+  /// The generation that first published it; 0 before.
+  let bornGeneration = Atomic<UInt64>(0)
+
+  private(set) var plugin: UnsafePointer<bp_plugin>?
+  private(set) var backend: UnsafePointer<bp_backend>?
+  private(set) var schema: UnsafePointer<bp_schema>?
+  private(set) var transport: UnsafePointer<bp_transport>?
+  /// `bp_plugin.self`.
+  private(set) var pointer: UnsafeMutableRawPointer?
+
+  /// Calls open in the plugin.
+  let inFlight = Atomic<Int>(0)
+  /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
+  let outgoing = Atomic<Int>(0)
+  let statistics = Statistics()
+  let directness = Directness()
+  let metrics = PluginMetrics()
+  let logLimit = RateLimit(perSecond: 200)
+  /// It missed an acknowledged write (`BehindRegistry`); reads go elsewhere while they can.
+  let isBehind = Atomic<Bool>(false)
+  /// Generations that hold it; the reaper retires it at zero.
+  let generations = Atomic<Int>(0)
+
+  /// `quiesce` is under way on a thread of its own; `quiesced` is set when it has ended.
+  let isQuiescing = Atomic<Bool>(false)
+  let quiesced = Promise<Bool>()
+
+  private let stateWord = Atomic<Int>(State.created.rawValue)
+  private let healthState = Mutex<(state: UInt32, message: String)>((BP_HEALTH_HEALTHY, ""))
+  private let blocking = Mutex<WorkerPool?>(nil)
+  /// Listening sockets lent to it, by the manifest's name.
+  let listeners: [String: Listener]
+
+  init(handle: bp_instance, slot: SlotConfiguration, image: Image, kernel: KernelContext, listeners: [String: Listener])
+  {
+    self.handle = handle
+    self.slot = slot
+    self.image = image
+    self.kernel = kernel
+    self.listeners = listeners
+  }
+
+  var state: State {
+    get { State(rawValue: stateWord.load(ordering: .acquiring))! }
+    set { stateWord.store(newValue.rawValue, ordering: .releasing) }
+  }
+
+  /// What it says of itself.
+  var health: (state: UInt32, message: String) {
+    get { healthState.withLock { $0 } }
+    set { healthState.withLock { $0 = newValue } }
+  }
+
+  func adopt(_ plugin: UnsafePointer<bp_plugin>) {
+    self.plugin = plugin
+    // `.self` in Swift is the struct itself; the field of that name is read by its place.
+    pointer = UnsafeRawPointer(plugin).load(fromByteOffset: 8, as: UnsafeMutableRawPointer?.self)
+  }
+
+  /// The kind tables, asked once after `configure`. Answers the kind that the plugin promised and does not have.
+  func bindKinds() -> String? {
+    func table<T>(_ id: StaticString, _ type: T.Type) -> UnsafePointer<T>? {
+      let view = bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
+      return plugin?.pointee.extension(pointer, view)?.assumingMemoryBound(to: type)
+    }
+    switch slot.kind {
+    case .backend: backend = table("backplane.backend/1", bp_backend.self)
+    case .schema: schema = table("backplane.schema/1", bp_schema.self)
+    case .transport: transport = table("backplane.transport/1", bp_transport.self)
+    }
+    switch slot.kind {
+    case .backend:
+      guard let backend else { return "backplane.backend/1" }
+      directness.declare(.apply, backend.pointee.apply_mode)
+      directness.declare(.read, backend.pointee.read_mode)
+      directness.declare(.scan, backend.pointee.scan_mode)
+    case .schema:
+      guard let schema else { return "backplane.schema/1" }
+      directness.declare(.judge, schema.pointee.judge_mode)
+    case .transport:
+      if transport == nil { return "backplane.transport/1" }
+    }
+    return nil
+  }
+
+  /// Operations that were declared direct and had to be demoted to threads.
+  var demotedOperations: [Operation] {
+    directness.demoted { operation in
+      switch operation {
+      case .apply: backend?.pointee.apply_mode ?? 0
+      case .read: backend?.pointee.read_mode ?? 0
+      case .scan: backend?.pointee.scan_mode ?? 0
+      case .judge: schema?.pointee.judge_mode ?? 0
+      }
+    }
+  }
+
+  /// Threads for functions that may block, made when first needed.
+  var workers: WorkerPool {
+    blocking.withLock { pool in
+      if let pool { return pool }
+      let made = WorkerPool(name: "bp-\(slot.name)", threads: 4, queueMax: 4096)
+      pool = made
+      return made
+    }
+  }
+
+  /// Joins the threads of `workers`.
+  func stopWorkers() {
+    let pool = blocking.withLock { pool in
+      defer { pool = nil }
+      return pool
+    }
+    pool?.shutDown()
+  }
+
+  func cancel(_ token: bp_token) {
+    guard state == .serving || state == .quiesced else { return }
+    plugin?.pointee.cancel?(pointer, token)
+  }
+}
+
+/// How each data operation of an instance is called, and whether it keeps its promise not to block.
+final class Directness: Sendable {
+  /// core.h, "Modes": a direct call over 1 ms is counted, five within a minute demote the operation.
+  static let slowCallNs: UInt64 = 1_000_000
+  static let slowCallsMax = 5
+  static let windowNs: UInt64 = 60_000_000_000
+
+  private let modes: [Atomic4]
+  private let slow = Mutex<[Int: [UInt64]]>([:])
+  let slowCalls = Atomic<UInt64>(0)
+
+  final class Atomic4: Sendable {
+    let mode = Atomic<UInt32>(BP_MODE_ASYNC)
+  }
+
+  init() { modes = Operation.allCases.map { _ in Atomic4() } }
+
+  func declare(_ operation: Operation, _ mode: UInt32) {
+    modes[operation.rawValue].mode.store(mode, ordering: .relaxed)
+  }
+
+  @inline(__always)
+  func mode(_ operation: Operation) -> UInt32 { modes[operation.rawValue].mode.load(ordering: .relaxed) }
+
+  /// A direct call took `elapsedNs`. True when this one demoted the operation to threads.
+  func wasSlow(_ operation: Operation, nowNs: UInt64) -> Bool {
+    slowCalls.add(1, ordering: .relaxed)
+    return slow.withLock { slow in
+      var times = (slow[operation.rawValue] ?? []).filter { nowNs &- $0 < Directness.windowNs }
+      times.append(nowNs)
+      slow[operation.rawValue] = times
+      guard times.count >= Directness.slowCallsMax, mode(operation) == BP_MODE_DIRECT else { return false }
+      declare(operation, BP_MODE_BLOCKING)
+      return true
+    }
+  }
+
+  /// Operations that were demoted, for health.
+  func demoted(declared: (Operation) -> UInt32) -> [Operation] {
+    Operation.allCases.filter { declared($0) == BP_MODE_DIRECT && mode($0) == BP_MODE_BLOCKING }
+  }
+}

@@ -1,0 +1,114 @@
+import BackplaneABI
+import Glibc
+import Synchronization
+
+/// The life-cycle calls of instances. Each runs on a thread of its own with a time limit: a function that does not come
+/// back is abandoned with its thread, and its instance is never called again.
+enum LifeCycle {
+  enum Outcome {
+    case returned(bp_code)
+    case timedOut
+  }
+
+  /// Runs one life-cycle function. The report goes to `diagnostics`.
+  static func run(
+    _ instance: Instance, timeoutMs: Int, _ diagnostics: Diagnostics,
+    _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, _ deadlineNs: UInt64) -> bp_code
+  ) -> Outcome {
+    let promise = Promise<bp_code>()
+    let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
+    let thread = Thread.start(name: "bp-control") {
+      promise.set(diagnostics.with { body(instance, $0, deadlineNs) })
+    }
+    guard let thread else {
+      diagnostics.add("the system has no thread to give: \(String(cString: strerror(errno)))")
+      return .returned(BP_RESOURCE_EXHAUSTED)
+    }
+    // A function may use its whole time and still come back by itself.
+    guard let code = promise.get(untilNs: deadlineNs + 200_000_000) else {
+      pthread_detach(thread)
+      return .timedOut
+    }
+    pthread_join(thread, nil)
+    return .returned(code)
+  }
+
+  /// Configures on the calling thread; bounded by whoever calls (a probe, or `run`).
+  static func configure(
+    _ instance: Instance, purpose: UInt32, stateDirectory: String, _ diagnostics: Diagnostics
+  ) -> bp_code {
+    guard let configure = instance.plugin?.pointee.configure else {
+      diagnostics.add("the plugin has no configure function")
+      return BP_UNIMPLEMENTED
+    }
+    var slot = instance.slot.name
+    var json = instance.slot.json
+    var directory = stateDirectory
+    return slot.withUTF8 { slot in
+      json.withUTF8 { json in
+        directory.withUTF8 { directory in
+          var configuration = bp_configuration(
+            size: UInt32(MemoryLayout<bp_configuration>.size), purpose: purpose, slot: bp_view(slot),
+            json: bp_view(json), state_directory: bp_view(directory))
+          return diagnostics.with { configure(instance.pointer, &configuration, $0) }
+        }
+      }
+    }
+  }
+
+  /// Quiesces, stops and destroys, each bounded. False when the instance is wedged.
+  static func retire(_ instance: Instance, quiesceMs: Int, stopMs: Int) -> Bool {
+    let diagnostics = Diagnostics()
+    func step(_ name: String, _ timeoutMs: Int, _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code)
+      -> Bool
+    {
+      if case .timedOut = run(instance, timeoutMs: timeoutMs, diagnostics, body) {
+        wedge(instance, name)
+        return false
+      }
+      return true
+    }
+    if instance.state == .serving {
+      guard
+        step("quiesce", quiesceMs, { $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? BP_OK })
+      else { return false }
+      instance.state = .quiesced
+    }
+    if instance.state == .quiesced {
+      instance.kernel.requests.cancelAll(of: instance)
+      guard step("stop", stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else { return false }
+    }
+    instance.state = .stopped
+    instance.stopWorkers()
+    // Tokens that stop should have completed are the host's to end: a late completion is ignored.
+    for token in CallSlab.shared.openTokens(of: instance) {
+      Answers.with(
+        BP_UNAVAILABLE, "the plugin was stopped without completing the call", retryable: true,
+        as: bp_list_result.self
+      ) { CallSlab.shared.revoke(token, $0) }
+    }
+    let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
+    while instance.outgoing.load(ordering: .acquiring) > 0, Clock.monotonicNs() < patienceNs { usleep(1000) }
+    guard instance.outgoing.load(ordering: .acquiring) == 0 else {
+      wedge(instance, "its calls to the host")
+      return false
+    }
+    guard
+      step("destroy", stopMs, { instance, _, _ in
+        instance.plugin!.pointee.destroy(instance.pointer)
+        return BP_OK
+      })
+    else { return false }
+    instance.state = .destroyed
+    InstanceRegistry.shared.withdraw(instance)
+    return true
+  }
+
+  private static func wedge(_ instance: Instance, _ step: String) {
+    instance.state = .wedged
+    instance.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
+    instance.kernel.log.error(
+      "an instance is wedged: it did not come back and is never called again; its memory and threads are written off",
+      ["slot": instance.slot.name, "plugin": instance.image.id, "version": instance.image.version, "in": step])
+  }
+}

@@ -1,0 +1,69 @@
+import BackplaneABI
+import Synchronization
+
+/// The data operations that the kernel counts.
+enum Operation: Int, CaseIterable, Sendable {
+  case apply, read, scan, judge
+
+  var name: String {
+    switch self {
+    case .apply: "apply"
+    case .read: "read"
+    case .scan: "scan"
+    case .judge: "judge"
+    }
+  }
+}
+
+/// What the host counts of every call, whether the plugin likes it or not.
+final class Statistics: @unchecked Sendable {
+  // @unchecked: atomics in plain memory that is allocated once and freed in deinit.
+
+  /// Buckets of doubling width from 256 ns: the last, 23rd, is above 1 s.
+  static let bucketCount = 24
+  static let codeCount = 21
+  private static let stride = bucketCount + codeCount + 1
+
+  private let cells: UnsafeMutablePointer<Atomic<UInt64>>
+
+  init() {
+    let count = Operation.allCases.count * Statistics.stride
+    cells = .allocate(capacity: count)
+    for index in 0..<count { (cells + index).initialize(to: Atomic(0)) }
+  }
+
+  deinit { cells.deallocate() }
+
+  @inline(__always)
+  func record(_ operation: Operation, _ code: bp_code, elapsedNs: UInt64) {
+    let base = cells + operation.rawValue * Statistics.stride
+    (base + Statistics.bucket(elapsedNs)).pointee.add(1, ordering: .relaxed)
+    (base + Statistics.bucketCount + min(Int(code), Statistics.codeCount - 1)).pointee.add(1, ordering: .relaxed)
+    (base + Statistics.stride - 1).pointee.add(elapsedNs, ordering: .relaxed)
+  }
+
+  @inline(__always)
+  static func bucket(_ elapsedNs: UInt64) -> Int {
+    let magnitude = 64 - (elapsedNs >> 8).leadingZeroBitCount
+    return min(magnitude, bucketCount - 1)
+  }
+
+  /// The upper bound of a bucket, in seconds.
+  static func boundSeconds(_ bucket: Int) -> Double { Double(UInt64(256) << UInt64(bucket)) / 1e9 }
+
+  struct Snapshot {
+    var buckets: [UInt64]
+    var codes: [UInt64]
+    var sumSeconds: Double
+    var count: UInt64 { buckets.reduce(0, +) }
+  }
+
+  func snapshot(_ operation: Operation) -> Snapshot {
+    let base = operation.rawValue * Statistics.stride
+    func load(_ range: Range<Int>) -> [UInt64] { range.map { cells[base + $0].load(ordering: .relaxed) } }
+    return Snapshot(
+      buckets: load(0..<Statistics.bucketCount),
+      codes: load(Statistics.bucketCount..<Statistics.bucketCount + Statistics.codeCount),
+      sumSeconds: Double(load(Statistics.stride - 1..<Statistics.stride)[0]) / 1e9)
+  }
+}

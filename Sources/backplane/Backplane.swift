@@ -1,0 +1,48 @@
+import ArgumentParser
+import Dispatch
+import Kernel
+
+@main
+enum EntryPoint {
+  /// Synchronous, so that nothing of Swift's has started a thread when the signals are blocked.
+  static func main() {
+    // A probe is this executable too; it must not pay for parsing a command line.
+    if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
+    if CommandLine.arguments.contains("serve") { Signals.block() }
+    // Off the main actor: every await of what is not bound to it would hop twice.
+    Task.detached { await Backplane.runToExit() }
+    dispatchMain()
+  }
+}
+
+/// `backplane`: the node and the tools around it.
+struct Backplane: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "backplane",
+    abstract: "A message node built of plugins that are swapped while it runs.",
+    version: "backplane 0.1.0",
+    subcommands: [
+      Serve.self, Reload.self, Status.self, History.self, Plugin.self, Config.self, Receive.self, Read.self, List.self,
+      Delete.self,
+    ])
+
+  fileprivate static func runToExit() async -> Never {
+    var asksForJSON = false
+    do {
+      var command = try await asyncParseAsRoot()
+      asksForJSON = (command as? any AnswersInJSON)?.output.json ?? false
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+      exit(withError: nil)
+    } catch let failure as CommandFailure {
+      failure.report(json: asksForJSON)
+      exit(withError: failure.status.exitCode)
+    } catch {
+      // ArgumentParser's own: help, version, and what it could not parse, which exits with 64.
+      exit(withError: error)
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import ArgumentParser
+import Foundation
+import Kernel
+
+struct Serve: AsyncParsableCommand, AnswersInJSON {
+  static let configuration = CommandConfiguration(abstract: "Run a node.")
+
+  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() async throws {
+    var options = options
+    if output.json, options.logFormat == nil { options.logFormat = "json" }
+    let loaded = try options.load()
+    for warning in loaded.warnings { Output.error("backplane: warning: \(warning)") }
+    let flags = options.flags
+    let environment = ProcessInfo.processInfo.environment
+    let workingDirectory = FileManager.default.currentDirectoryPath
+    try await KernelHooks.serve(loaded) {
+      try ConfigurationLoader.load(flags: flags, environment: environment, workingDirectory: workingDirectory)
+    }
+  }
+}
