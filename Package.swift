@@ -88,6 +88,13 @@ let tests: [Target] = [
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI], swiftSettings: swift6),
+  // Hosts a plugin file in a child process for BoundaryTrial; no product.
+  .executableTarget(
+    name: "boundary-trial-child", dependencies: [pluginAPI, pluginTestHost], path: "Tests/BoundaryTrialChild",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
+    path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
   .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
