@@ -114,6 +114,13 @@ let tests: [Target] = [
     swiftSettings: swift6),
 ]
 
+// Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
+let nodeTests: [Target] = [
+  .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+]
+
 let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
@@ -138,5 +145,5 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + tests + benchmarks
+  targets: libraries + kernel + backends + schemas + transports + tests + nodeTests + benchmarks
 )
