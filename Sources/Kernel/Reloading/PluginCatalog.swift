@@ -84,7 +84,8 @@ final class PluginCataloguer {
     var kept: [String: (identity: FileIdentity, result: Result<VerifiedPlugin, Refusal>)] = [:]
     for candidate in discovery.candidates {
       let result: Result<VerifiedPlugin, Refusal>
-      if let seen = known[candidate.path], seen.identity == candidate.identity, PluginCataloguer.isStillThere(seen.result)
+      if let seen = known[candidate.path], seen.identity == candidate.identity,
+        PluginCataloguer.isStillThere(seen.result)
       {
         result = seen.result
       } else {

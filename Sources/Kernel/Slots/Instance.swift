@@ -47,6 +47,8 @@ final class Instance: @unchecked Sendable {
   private let stateWord = Atomic<Int>(State.created.rawValue)
   private let healthState = Mutex<(state: UInt32, message: String)>((BP_HEALTH_HEALTHY, ""))
   private let blocking = Mutex<WorkerPool?>(nil)
+  /// One thread, because apply promises an order.
+  private let applying = Mutex<WorkerPool?>(nil)
   /// Listening sockets lent to it, by the manifest's name.
   let listeners: [String: Listener]
 
@@ -114,11 +116,12 @@ final class Instance: @unchecked Sendable {
     }
   }
 
-  /// Threads for functions that may block, made when first needed.
-  var workers: WorkerPool {
-    blocking.withLock { pool in
+  /// Threads for an operation that may block, made when first needed.
+  func workers(_ operation: Operation) -> WorkerPool {
+    let (slot, threads) = operation == .apply ? (applying, 1) : (blocking, 4)
+    return slot.withLock { pool in
       if let pool { return pool }
-      let made = WorkerPool(name: "bp-\(slot.name)", threads: 4, queueMax: 4096)
+      let made = WorkerPool(name: "bp-\(self.slot.name)", threads: threads, queueMax: 4096)
       pool = made
       return made
     }
@@ -126,11 +129,13 @@ final class Instance: @unchecked Sendable {
 
   /// Joins the threads of `workers`.
   func stopWorkers() {
-    let pool = blocking.withLock { pool in
-      defer { pool = nil }
-      return pool
+    for slot in [blocking, applying] {
+      let pool = slot.withLock { pool in
+        defer { pool = nil }
+        return pool
+      }
+      pool?.shutDown()
     }
-    pool?.shutDown()
   }
 
   func cancel(_ token: bp_token) {

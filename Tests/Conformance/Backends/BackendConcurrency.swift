@@ -55,10 +55,9 @@ struct BackendConcurrency {
   /// raised by version.
   private func hammer(_ driver: BackendDriver, _ isAtomic: Bool, _ keepsVersions: Bool) async throws {
     let root = BackendConcurrency.root
-    let stamps = Atomic<UInt64>(0)
-    let raised = Atomic<Int>(0)
-    func nextStamp() -> UInt64 { stamps.add(1, ordering: .relaxed).newValue }
-    let first = try await driver.apply([.put("\(root)/counter", Array("0".utf8))], stamp: nextStamp())
+    let stamps = Counter()
+    let raised = Counter()
+    let first = try await driver.apply([.put("\(root)/counter", Array("0".utf8))], stamp: stamps.next())
     try require(first.code == BP_OK, "apply failed with code \(first.code): \(first.message)")
     let seed = bench.seed
     try await threads { thread in
@@ -66,7 +65,7 @@ struct BackendConcurrency {
       let own = "\(root)/own/\(thread)"
       for round in 0..<60 {
         let text = Array("\(thread):\(round)".utf8)
-        let written = try Waiting.apply(driver, [.put(own, text)], nextStamp())
+        let written = try Waiting.apply(driver, [.put(own, text)], stamps.next())
         try require(written.code == BP_OK, "apply failed with code \(written.code): \(written.message)")
         let read = try BackendDriver.record(Waiting.read(driver, own), own)
         try require(
@@ -75,7 +74,7 @@ struct BackendConcurrency {
         if isAtomic {
           let tag = Array(String(repeating: "\(thread),\(round);", count: Int.random(in: 1...200, using: &random)).utf8)
           let pair = ["left", "right"].map { Op.put("\(root)/\($0)", tag) }
-          let answer = try Waiting.apply(driver, random.oneIn(2) ? pair : pair.reversed(), nextStamp())
+          let answer = try Waiting.apply(driver, random.oneIn(2) ? pair : pair.reversed(), stamps.next())
           try require(answer.code == BP_OK, "apply failed with code \(answer.code): \(answer.message)")
         }
         guard keepsVersions else { continue }
@@ -84,8 +83,8 @@ struct BackendConcurrency {
           throw Problem("the counter was gone or torn while 8 threads raised it")
         }
         let raise = Op.put("\(root)/counter", Array("\(value + 1)".utf8), if: .version(counter.version))
-        let answer = try Waiting.apply(driver, [raise], nextStamp())
-        if answer.code == BP_OK { raised.add(1, ordering: .relaxed) }
+        let answer = try Waiting.apply(driver, [raise], stamps.next())
+        if answer.code == BP_OK { _ = raised.next() }
         try require(
           answer.code == BP_OK || answer.code == BP_FAILED_PRECONDITION,
           "apply failed with code \(answer.code): \(answer.message)")
@@ -97,7 +96,7 @@ struct BackendConcurrency {
     }
     if keepsVersions {
       let value = try await driver.read("\(root)/counter").map { String(decoding: $0.data, as: UTF8.self) }
-      let count = raised.load(ordering: .relaxed)
+      let count = raised.count
       try require(
         value == "\(count)", "a counter was raised \(count) times by version and is \(value ?? "gone"): writes were lost")
     }
@@ -116,6 +115,12 @@ struct BackendConcurrency {
       try await group.waitForAll()
     }
   }
+}
+
+private final class Counter: Sendable {
+  private let value = Atomic<UInt64>(0)
+  var count: UInt64 { value.load(ordering: .relaxed) }
+  func next() -> UInt64 { value.add(1, ordering: .relaxed).newValue }
 }
 
 /// Calls that a thread of our own waits for.

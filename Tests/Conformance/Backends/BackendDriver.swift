@@ -1,12 +1,14 @@
+import Dispatch
 import PluginAPI
 import PluginTestHost
-import Synchronization
 
 /// One serving backend, asked over the boundary with answers as they came: nothing is made good on the way.
 struct BackendDriver: @unchecked Sendable {
   // @unchecked: the table is constant while the host lives, on any thread (core.h, bp_plugin.extension).
   let host: TestHost
   private let pointer: UnsafePointer<bp_backend>
+  /// Where a blocking apply runs: it promises an order, so a host calls it from one place alone (core.h, "Modes").
+  private let blockingApplies = DispatchQueue(label: "conformance.apply")
 
   /// A call that takes longer has been forgotten.
   static let callLimit = Duration.seconds(10)
@@ -52,11 +54,24 @@ struct BackendDriver: @unchecked Sendable {
     _ ops: [Op], stamp: UInt64, notify: (@Sendable (WriteAnswer) -> Void)? = nil
   ) throws -> TestCall<WriteAnswer> {
     try host.begin(
-      bp_write_result.self, mode: CallMode(rawValue: table.apply_mode) ?? .async, deadline: BackendDriver.callLimit,
+      bp_write_result.self, mode: table.apply_mode == BP_MODE_DIRECT ? .direct : .async,
+      deadline: BackendDriver.callLimit,
       submit: { arena, call, token in
-        let unit = BackendDriver.unit(ops, stamp, arena, call, token)
-        withUnsafePointer(to: unit) { pointer.pointee.apply(host.pluginSelf, $0, 1) }
+        submit(Units(values: [BackendDriver.unit(ops, stamp, arena, call, token)]))
       }, read: { BackendDriver.answer($0, notify) })
+  }
+
+  /// Units whose memory lives until they are completed.
+  private struct Units: @unchecked Sendable {
+    // @unchecked: the pointers inside are the host's, which keeps them until the completion, on any thread.
+    var values: [bp_unit]
+  }
+
+  private func submit(_ units: Units) {
+    let apply: @Sendable () -> Void = {
+      units.values.withUnsafeBufferPointer { pointer.pointee.apply(host.pluginSelf, $0.baseAddress, UInt32($0.count)) }
+    }
+    if table.apply_mode == BP_MODE_BLOCKING { blockingApplies.async(execute: apply) } else { apply() }
   }
 
   func apply(_ ops: [Op], stamp: UInt64) async throws -> WriteAnswer {
@@ -75,7 +90,7 @@ struct BackendDriver: @unchecked Sendable {
         submit: { arena, call, token in batch.units.append(BackendDriver.unit(ops, stamp, arena, call, token)) },
         read: { BackendDriver.answer($0, nil) })
     }
-    batch.units.withUnsafeBufferPointer { pointer.pointee.apply(host.pluginSelf, $0.baseAddress, UInt32($0.count)) }
+    submit(Units(values: batch.units))
     var answers: [WriteAnswer] = []
     for call in calls {
       let answer = await call.value

@@ -16,6 +16,7 @@ struct SchemaChecks {
       return "\(programs.count) programs"
     }
     guard isListed else { return }
+    let served = programs
     await bench.recording.check("schema.judge") {
       try await bench.serving { host in try await judge(host, programs) }
       return "\(SchemaChecks.messagesCount) messages"
@@ -30,7 +31,7 @@ struct SchemaChecks {
           for worker in 0..<8 as Range<UInt64> {
             group.addTask {
               var random = SeededGenerator(seed: bench.seed &+ worker)
-              for _ in 0..<50 { try await ask(host, Message.random(programs, deletes: false, &random)) }
+              for _ in 0..<50 { try await ask(host, Message.random(served, deletes: false, &random)) }
             }
           }
           try await group.waitForAll()
