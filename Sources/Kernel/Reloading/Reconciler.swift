@@ -79,6 +79,11 @@ final class Reconciler {
   }
 
   private func finish(_ receipt: Receipt) {
+    if receipt.generation != receipt.generationBefore, let directory = configuration?.node.directories.staging {
+      // Images that are mapped do not need their file any more; the ones that serve keep it for the next start.
+      let live = Set(published?.slots.map(\.image.contentHash) ?? [])
+      _ = try? Staging(directory: directory).removeUnused(keeping: live, olderThanMs: 60_000)
+    }
     if let problem = history.add(receipt) {
       kernel.log.warning("the receipt could not be written", ["reason": problem])
     }
