@@ -88,7 +88,7 @@ let conformance: [Target] = [
   .target(
     name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance", swiftSettings: swift6),
   .testTarget(
-    name: "ConformanceTests", dependencies: ["Conformance", "backplane", pluginAPI, pluginTestHost],
+    name: "ConformanceTests", dependencies: ["Conformance", "backplane", pluginAPI, pluginTestHost], exclude: ["Toys"],
     swiftSettings: swift6),
 ]
 

@@ -38,6 +38,8 @@ struct CapabilityTable {
     }
   }
 
-  private func add(_ name: String, _ value: String) { bench.recording.add(Capability(name, value.isEmpty ? "none" : value)) }
+  private func add(_ name: String, _ value: String) {
+    bench.recording.add(Capability(name, value.isEmpty ? "none" : value))
+  }
   private func mode(_ raw: UInt32) -> String { CallMode(rawValue: raw).map { "\($0)" } ?? "\(raw), which is no mode" }
 }

@@ -59,6 +59,8 @@ final class Recording: Sendable {
       defer { state.breaches = [:] }
       return state.breaches
     }
-    return breaches.sorted { $0.key < $1.key }.map { $0.value.first + ($0.value.count > 1 ? " x\($0.value.count)" : "") }
+    return breaches.sorted { $0.key < $1.key }.map {
+      $0.value.first + ($0.value.count > 1 ? " x\($0.value.count)" : "")
+    }
   }
 }

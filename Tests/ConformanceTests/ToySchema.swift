@@ -22,7 +22,7 @@ final class ToySchema: Schema {
     ]
   }
 
-  func judge(_ message: Message) async throws -> Verdict {
+  func judge(_ message: Message, _ reader: JudgeReader) async throws -> Verdict {
     if message.data.first == 0x5B { return .reject(fault == .refusesSilently ? "" : "lists are not taken here") }
     return .accept
   }

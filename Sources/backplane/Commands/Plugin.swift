@@ -91,7 +91,9 @@ struct PluginCheck: AsyncParsableCommand, AnswersInJSON {
       report.checks.map { [$0.name, $0.passed ? "passed" : "FAILED", $0.passed ? $0.detail : "see below"] })
     for failure in report.failures {
       Output.line("\n\(failure.name) failed:")
-      for line in failure.detail.split(whereSeparator: \.isNewline) { Output.line("  \(Output.printable(String(line)))") }
+      for line in failure.detail.split(whereSeparator: \.isNewline) {
+        Output.line("  \(Output.printable(String(line)))")
+      }
     }
     let (checks, failures) = (report.checks.count, report.failures.count)
     Output.line(

@@ -42,12 +42,14 @@ struct BackendConcurrency {
         answer.code == BP_OK || answer.code == BP_FAILED_PRECONDITION,
         "one of 64 concurrent first writes failed with code \(answer.code): \(answer.message)")
     }
-    try require(accepted.count == 1, "\(accepted.count) of 64 concurrent first writes were accepted; exactly one may be")
+    try require(
+      accepted.count == 1, "\(accepted.count) of 64 concurrent first writes were accepted; exactly one may be")
     let record = try await driver.read(uri)
     try require(record != nil, "a first write was accepted, but there is no record")
     if driver.keepsVersions, let record {
       try require(
-        record.data == Array("\(record.version)".utf8), "the record has the data of one write and the version of another")
+        record.data == Array("\(record.version)".utf8),
+        "the record has the data of one write and the version of another")
     }
   }
 
@@ -69,7 +71,8 @@ struct BackendConcurrency {
         try require(written.code == BP_OK, "apply failed with code \(written.code): \(written.message)")
         let read = try BackendDriver.record(Waiting.read(driver, own), own)
         try require(
-          read?.data == text, "thread \(thread) read back something else than it had written last to \(own): a read "
+          read?.data == text,
+          "thread \(thread) read back something else than it had written last to \(own): a read "
             + "sees every unit that was completed before it was submitted")
         if isAtomic {
           let tag = Array(String(repeating: "\(thread),\(round);", count: Int.random(in: 1...200, using: &random)).utf8)
@@ -98,7 +101,8 @@ struct BackendConcurrency {
       let value = try await driver.read("\(root)/counter").map { String(decoding: $0.data, as: UTF8.self) }
       let count = raised.count
       try require(
-        value == "\(count)", "a counter was raised \(count) times by version and is \(value ?? "gone"): writes were lost")
+        value == "\(count)",
+        "a counter was raised \(count) times by version and is \(value ?? "gone"): writes were lost")
     }
   }
 

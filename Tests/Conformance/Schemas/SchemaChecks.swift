@@ -110,12 +110,14 @@ struct SchemaChecks {
       case 3: return #""mutable://open/x""#
       case 4: return #""\u0000\ud83d\ude00""#
       case 5, 6:
-        return "[" + (0..<Int.random(in: 0...3, using: &random)).map { _ in json(&random, depth: depth + 1) }
+        return "["
+          + (0..<Int.random(in: 0...3, using: &random)).map { _ in json(&random, depth: depth + 1) }
           .joined(separator: ",") + "]"
       default:
-        return "{" + (0..<Int.random(in: 0...4, using: &random)).map { _ in
-          "\"\(keys.randomElement(using: &random)!)\":\(json(&random, depth: depth + 1))"
-        }.joined(separator: ",") + "}"
+        return "{"
+          + (0..<Int.random(in: 0...4, using: &random)).map { _ in
+            "\"\(keys.randomElement(using: &random)!)\":\(json(&random, depth: depth + 1))"
+          }.joined(separator: ",") + "}"
       }
     }
   }

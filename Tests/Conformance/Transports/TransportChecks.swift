@@ -117,7 +117,9 @@ struct TransportChecks {
   }
 
   private func connect(_ host: TestHost, _ name: String) throws -> TransportClient {
-    guard let port = host.port(of: name) else { throw Problem("the suite could not bind a loopback port for '\(name)'") }
+    guard let port = host.port(of: name) else {
+      throw Problem("the suite could not bind a loopback port for '\(name)'")
+    }
     guard let client = TransportClient(port: port) else {
       throw Problem("a connection to listener '\(name)' was refused: the transport has closed or shut down the socket")
     }
