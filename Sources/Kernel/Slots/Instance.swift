@@ -40,8 +40,8 @@ final class Instance: @unchecked Sendable {
   /// Generations that hold it; the reaper retires it at zero.
   let generations = Atomic<Int>(0)
 
-  /// `quiesce` is under way on a thread of its own; `quiesced` is set when it has ended.
-  let isQuiescing = Atomic<Bool>(false)
+  /// `quiesce` has been begun on a thread of its own; `quiesced` is set when it has ended, however.
+  let hasBegunQuiescing = Atomic<Bool>(false)
   let quiesced = Promise<Bool>()
 
   private let stateWord = Atomic<Int>(State.created.rawValue)
