@@ -84,7 +84,7 @@ enum CommonTemplate {
     ```
 
     ```
-    backplane reload{{reloadFlag}}
+    backplane reload
     ```
 
     {{notes}}

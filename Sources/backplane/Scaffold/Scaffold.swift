@@ -78,7 +78,6 @@ struct Scaffold {
         : " (`make BACKPLANE_INCLUDE=...` says where the headers are, else what the Makefile says)",
       "library": isSwift ? ".build/release/lib\(name.slug).so" : "\(name.slug).so",
       "what": texts.what, "slot": texts.slot, "notes": texts.notes,
-      "reloadFlag": kind == .backend ? " --lose-state" : "",
     ]
   }
 

@@ -24,16 +24,22 @@ struct ScaffoldTexts {
   var notes: String {
     switch kind {
     case .backend:
-      "The manifest says `volatile`, because what is in memory is lost when the instance is replaced; `--lose-state` says "
-        + "that this is meant. A node whose files name a backend no longer makes the SQLite one of its own accord: name "
-        + "that too if you want both."
+      """
+      Replacing or removing it loses what is in memory. The manifest says so (`volatile`), and the node refuses until it is
+      told `backplane reload --lose-state`. A node whose files name a backend no longer makes the SQLite one of its own
+      accord: name that too if you want both.
+      """
     case .schema:
-      "A node whose files name a schema no longer has the permissive one of its own accord: add `schema: {}` under "
-        + "`slots` if you want both. `SCHEMA_MODULE=/path/to/\(name.slug).so` makes this the only one."
+      """
+      A node whose files name a schema no longer has the permissive one of its own accord: add `schema: {}` under `slots`
+      if you want both. `SCHEMA_MODULE=/path/to/\(name.slug).so` makes this the only one.
+      """
     case .transport:
-      "The port is the kernel's to bind: it lends the socket, so that no connection is refused while a new version takes "
-        + "over. A node whose files name a transport no longer has the HTTP one of its own accord: add `http: {}` under "
-        + "`slots` if you want both."
+      """
+      The port is the kernel's to bind: it lends the socket, so that no connection is refused while a new version takes
+      over. A node whose files name a transport no longer has the HTTP one of its own accord: add `http: {}` under `slots`
+      if you want both.
+      """
     }
   }
 }

@@ -9,9 +9,7 @@ enum SwiftBackendTemplate {
     /// A backend that keeps its records in memory.
     final class {{Module}}: Backend {
       struct Configuration: Decodable { var url: String? }
-
       private let records = Mutex<[String: Record]>([:])
-
       init(_ configuration: Configuration, _ context: Context) {}
 
       func apply(_ unit: WriteUnit) async throws -> Applied {
@@ -39,7 +37,9 @@ enum SwiftBackendTemplate {
     }
 
     // Id and version as in manifest.json: the kernel compares them.
-    let plugin = PluginEntry({{Module}}.self, id: "{{id}}", version: "1.0.0") { {{Module}}.create($0, $1, $2) }
+    let plugin = PluginEntry({{Module}}.self, id: "{{id}}", version: "1.0.0") {
+      {{Module}}.create($0, $1, $2)
+    }
     @c(backplane_plugin_v1) public func backplanePlugin() -> UnsafePointer<bp_entry> { plugin.pointer }
 
     """##

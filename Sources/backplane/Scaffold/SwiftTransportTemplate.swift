@@ -69,7 +69,9 @@ enum SwiftTransportTemplate {
     }
 
     // Id and version as in manifest.json: the kernel compares them.
-    let plugin = PluginEntry({{Module}}.self, id: "{{id}}", version: "1.0.0") { {{Module}}.create($0, $1, $2) }
+    let plugin = PluginEntry({{Module}}.self, id: "{{id}}", version: "1.0.0") {
+      {{Module}}.create($0, $1, $2)
+    }
     @c(backplane_plugin_v1) public func backplanePlugin() -> UnsafePointer<bp_entry> { plugin.pointer }
 
     """##
