@@ -4,9 +4,7 @@ import Synchronization
 /// A backend that keeps its records in memory.
 final class SwiftBackend: Backend {
   struct Configuration: Decodable { var url: String? }
-
   private let records = Mutex<[String: Record]>([:])
-
   init(_ configuration: Configuration, _ context: Context) {}
 
   func apply(_ unit: WriteUnit) async throws -> Applied {
@@ -34,5 +32,7 @@ final class SwiftBackend: Backend {
 }
 
 // Id and version as in manifest.json: the kernel compares them.
-let plugin = PluginEntry(SwiftBackend.self, id: "org.example.swift-backend", version: "1.0.0") { SwiftBackend.create($0, $1, $2) }
+let plugin = PluginEntry(SwiftBackend.self, id: "org.example.swift-backend", version: "1.0.0") {
+  SwiftBackend.create($0, $1, $2)
+}
 @c(backplane_plugin_v1) public func backplanePlugin() -> UnsafePointer<bp_entry> { plugin.pointer }

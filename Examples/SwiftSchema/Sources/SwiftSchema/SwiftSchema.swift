@@ -16,5 +16,7 @@ final class SwiftSchema: Schema {
 }
 
 // Id and version as in manifest.json: the kernel compares them.
-let plugin = PluginEntry(SwiftSchema.self, id: "org.example.swift-schema", version: "1.0.0") { SwiftSchema.create($0, $1, $2) }
+let plugin = PluginEntry(SwiftSchema.self, id: "org.example.swift-schema", version: "1.0.0") {
+  SwiftSchema.create($0, $1, $2)
+}
 @c(backplane_plugin_v1) public func backplanePlugin() -> UnsafePointer<bp_entry> { plugin.pointer }
