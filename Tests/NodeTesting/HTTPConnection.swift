@@ -120,6 +120,15 @@ public final class HTTPConnection {
     return Answer(status: status, headers: headers, body: body)
   }
 
+  /// Everything up to the end, for a protocol that is not HTTP.
+  public func readToEnd() throws -> String {
+    while true {
+      do { try fill() } catch Trouble.closed { break }
+    }
+    defer { buffer = [] }
+    return String(decoding: buffer, as: UTF8.self)
+  }
+
   /// True when the server closes the connection cleanly, with nothing more to read.
   public func waitForClose() throws -> Bool {
     do {
