@@ -119,7 +119,8 @@ let tests: [Target] = [
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
   .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
-  .testTarget(name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
 ]
 
 let benchmarks: [Target] = [
