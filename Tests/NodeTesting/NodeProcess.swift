@@ -24,9 +24,10 @@ public final class NodeProcess: @unchecked Sendable {
   ///   - plugins: bundled plugins to drop in.
   ///   - environment: added to an otherwise empty environment; PORT is a free port unless given.
   ///   - configuration: the text of backplane.yaml; nil: none.
+  ///   - port: where it will answer, when its configuration says so and `environment` has an empty PORT.
   public init(
     folder: TemporaryFolder? = nil, plugins: [String] = BuiltProducts.bundled, environment: [String: String] = [:],
-    configuration: String? = nil, arguments: [String] = [], waits: Bool = true
+    configuration: String? = nil, port givenPort: Int? = nil, arguments: [String] = [], waits: Bool = true
   ) throws {
     let folder = try folder ?? TemporaryFolder()
     self.folder = folder
@@ -36,7 +37,7 @@ public final class NodeProcess: @unchecked Sendable {
       try PluginFile.drop(BuiltProducts.plugin(name), into: directory, as: "libbackplane-\(name).so")
     }
     if let configuration { try folder.write(configuration, to: "backplane.yaml") }
-    port = environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
+    port = givenPort ?? environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
     var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin", "PORT": "\(port)"]
     if let path = ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] { variables["LD_LIBRARY_PATH"] = path }
     variables["BACKEND_URL"] = configuration == nil ? "memory://" : nil
