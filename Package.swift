@@ -9,8 +9,8 @@ let pluginLinkerSettings: [LinkerSetting] = [
     "-Xlinker", "--version-script=Sources/PluginAPI/exports.map",
     "-Xlinker", "-z", "-Xlinker", "defs",
     "-Xlinker", "-z", "-Xlinker", "nodelete",
-  ]),
-  .unsafeFlags(["-Xlinker", "-s"], .when(configuration: .release)),
+    "-Xlinker", "-s",
+  ])
 ]
 
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]

@@ -13,7 +13,17 @@ final class Reconciler {
     var now: Set<String> = []
     /// Volatile backends may be replaced though their records are lost.
     var losesState = false
+
+    /// Nobody asked: something in a directory has changed.
+    var isHint: Bool {
+      trigger.components(separatedBy: ", ").allSatisfy {
+        $0 == Reconciler.pluginsTrigger || $0 == Reconciler.configurationTrigger
+      }
+    }
   }
+
+  static let pluginsTrigger = "plugins directory"
+  static let configurationTrigger = "configuration"
 
   private let kernel: KernelContext
   private let images = ImageStore()
@@ -23,6 +33,9 @@ final class Reconciler {
   private var prober: Prober
   private var published: Generation?
   private(set) var configuration: LoadedConfiguration?
+  /// What was refused, by what was tried: not tried again by a mere hint until its file or its configuration changes.
+  private var refusedBuilds: [String: Receipt.Refused] = [:]
+  private var lastRefusals: [String] = []
   private var programs: [bp_instance: [(key: [UInt8], flags: UInt32)]] = [:]
 
   init(_ kernel: KernelContext, _ reaper: Reaper, _ history: History, _ prober: Prober) {
@@ -74,11 +87,20 @@ final class Reconciler {
       durationMs: Reconciler.milliseconds(Clock.monotonicNs() - transaction.startNs), generationBefore: before,
       generation: kernel.ring.currentNumber, changes: transaction.changes, refusals: transaction.refusals,
       notes: transaction.notes, phases: transaction.phases)
-    finish(receipt)
+    let refusals = receipt.refusals.map { "\($0.slot ?? "") \($0.message)" }
+    let isNews = receipt.outcome != .unchanged && (isPublished || refusals != lastRefusals)
+    lastRefusals = refusals
+    // A hint that came to nothing new is no event: an editor's temporary file must not fill the history.
+    if !request.isHint || isNews { finish(receipt) }
     return receipt
   }
 
   private func finish(_ receipt: Receipt) {
+    if receipt.generation != receipt.generationBefore, let directory = configuration?.node.directories.staging {
+      // Images that are mapped do not need their file any more; the ones that serve keep it for the next start.
+      let live = Set(published?.slots.map(\.image.contentHash) ?? [])
+      _ = try? Staging(directory: directory).removeUnused(keeping: live, olderThanMs: 60_000)
+    }
     if let problem = history.add(receipt) {
       kernel.log.warning("the receipt could not be written", ["reason": problem])
     }
@@ -97,7 +119,10 @@ final class Reconciler {
         ["code": refusal.code, "stage": refusal.stage, "reason": refusal.message, "receipt": "\(receipt.id)"]
       )
     }
-    guard receipt.outcome != .unchanged else { return }
+    guard receipt.outcome != .unchanged else {
+      kernel.log.info("reload: nothing had changed", ["receipt": "\(receipt.id)", "trigger": receipt.trigger])
+      return
+    }
     kernel.log.notice(
       "reload",
       [
@@ -135,6 +160,7 @@ final class Reconciler {
     transaction.refusals += usedRefusal.map { Receipt.Refused(slot: nil, $0) }
     if !transaction.refusals.isEmpty && (isWhole || published == nil) { return false }
 
+    if !request.isHint { refusedBuilds = [:] }
     build(plan, node, &transaction, stopsAtFirst: isWhole || published == nil)
     if !transaction.refusals.isEmpty && (isWhole || published == nil) {
       discard(plan)
@@ -193,9 +219,18 @@ final class Reconciler {
   private func build(
     _ plan: borrowing Plan, _ node: NodeConfiguration, _ transaction: inout Transaction, stopsAtFirst: Bool
   ) {
-    let builds = plan.entries.compactMap { entry in
+    var builds = plan.entries.compactMap { entry in
       if case .built(let build) = entry { return build }
       return nil
+    }
+    for build in builds {
+      if let refused = refusedBuilds[build.identity] { transaction.refusals.append(refused) }
+    }
+    builds.removeAll { refusedBuilds[$0.identity] != nil }
+    func refuse(_ build: SlotBuild, _ refusal: Refusal) {
+      let refused = Receipt.Refused(slot: build.slot.name, refusal)
+      transaction.refusals.append(refused)
+      refusedBuilds[build.identity] = refused
     }
     // Probes run side by side: each is a process.
     let probes = builds.map { build -> Promise<Result<Void, Refusal>> in
@@ -213,7 +248,7 @@ final class Reconciler {
     var failed: Set<String> = []
     for (build, probe) in zip(builds, probes) {
       if case .failure(let refusal) = probe.get() {
-        transaction.refusals.append(Receipt.Refused(slot: build.slot.name, refusal))
+        refuse(build, refusal)
         failed.insert(build.slot.name)
       }
     }
@@ -231,7 +266,7 @@ final class Reconciler {
           atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         try build.start(image, kernel, stateDirectory: directory, timeoutMs: node.reload.startTimeoutMs)
       } catch {
-        transaction.refusals.append(Receipt.Refused(slot: build.slot.name, error))
+        refuse(build, error)
         if stopsAtFirst { break }
       }
     }
@@ -380,6 +415,7 @@ final class Reconciler {
   /// Everything that was published retires: the node is ending.
   func shutDown() {
     guard let published else { return }
+    reaper.quiesceTransports(of: published)
     kernel.ring.close()
     reaper.supersede(published, leaving: published.slots)
     self.published = nil

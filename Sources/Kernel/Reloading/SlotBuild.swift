@@ -17,6 +17,9 @@ final class SlotBuild: @unchecked Sendable {
     self.previous = previous
   }
 
+  /// What is tried: this content with this configuration.
+  var identity: String { "\(slot.name) \(plugin.contentHash) \(slot.json)" }
+
   /// Whether the instance that serves is what is wanted already.
   var isUnchanged: Bool {
     guard let previous else { return false }

@@ -41,7 +41,9 @@ final class RequestTable: @unchecked Sendable {
     }
   }
 
+  /// 0 is nobody's.
   func remove(_ token: bp_token) {
+    guard token != 0 else { return }
     // The request may go with this, and its deinit must not run under the lock.
     let removed = state.withLock { $0.requests.removeValue(forKey: token) }
     _ = removed

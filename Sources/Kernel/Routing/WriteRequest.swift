@@ -91,11 +91,9 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   var deadlineNs: UInt64 { call.deadlineNs }
 
   func start() -> bp_token {
-    let token = caller.kernel.requests.add(self)
-    requestToken.store(token, ordering: .releasing)
     guard !backends.isEmpty else {
       finish(.noBackend)
-      return token
+      return 0
     }
     var op = bp_op()
     op.size = UInt32(MemoryLayout<bp_op>.size)
@@ -106,7 +104,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     op.data = bp_view(data: body.data, size: body.size)
     pending = [Pending(op: op, depth: 0, received: uriReceived)]
     advance()
-    return isAnswered.load(ordering: .acquiring) ? 0 : token
+    return isAnswered.load(ordering: .acquiring) ? 0 : requestToken.load(ordering: .acquiring)
+  }
+
+  /// From here on the request can outlive the call that began it: it can be cancelled, and has a deadline.
+  private func register() {
+    guard requestToken.load(ordering: .relaxed) == 0 else { return }
+    requestToken.store(caller.kernel.requests.add(self), ordering: .releasing)
   }
 
   // MARK: Judging
@@ -215,6 +219,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       nesting.pointee -= 1
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(schema, .judge, token) }
     } else {
+      register()
       openJudgement.store(token, ordering: .releasing)
       caller.kernel.judgements.begin(token, self)
       let lent = UncheckedMessage(pointer: message)
@@ -371,6 +376,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       nesting.pointee -= 1
       if legs.withLock({ $0.outcomes[index] == nil }) { BrokenPromise.revoke(backend, .apply, token) }
     } else {
+      register()
       let request = UncheckedUnit(unit: request)
       Dispatcher.run(backend, .apply, token) { [self] in
         _ = self

@@ -40,15 +40,18 @@ final class Instance: @unchecked Sendable {
   /// Generations that hold it; the reaper retires it at zero.
   let generations = Atomic<Int>(0)
 
-  /// `quiesce` is under way on a thread of its own; `quiesced` is set when it has ended.
-  let isQuiescing = Atomic<Bool>(false)
+  /// `quiesce` has been begun on a thread of its own; `quiesced` is set when it has ended, however.
+  let hasBegunQuiescing = Atomic<Bool>(false)
   let quiesced = Promise<Bool>()
 
   private let stateWord = Atomic<Int>(State.created.rawValue)
   private let healthState = Mutex<(state: UInt32, message: String)>((BP_HEALTH_HEALTHY, ""))
-  private let blocking = Mutex<WorkerPool?>(nil)
-  /// One thread, because apply promises an order.
-  private let applying = Mutex<WorkerPool?>(nil)
+  private struct Pools {
+    var blocking: WorkerPool?
+    /// One thread, because apply promises an order.
+    var applying: WorkerPool?
+  }
+  private let pools = Mutex(Pools())
   /// Listening sockets lent to it, by the manifest's name.
   let listeners: [String: Listener]
 
@@ -118,24 +121,23 @@ final class Instance: @unchecked Sendable {
 
   /// Threads for an operation that may block, made when first needed.
   func workers(_ operation: Operation) -> WorkerPool {
-    let (slot, threads) = operation == .apply ? (applying, 1) : (blocking, 4)
-    return slot.withLock { pool in
-      if let pool { return pool }
-      let made = WorkerPool(name: "bp-\(self.slot.name)", threads: threads, queueMax: 4096)
-      pool = made
+    pools.withLock { pools in
+      let isOrdered = operation == .apply
+      if let pool = isOrdered ? pools.applying : pools.blocking { return pool }
+      let made = WorkerPool(name: "bp-\(slot.name)", threads: isOrdered ? 1 : 4, queueMax: 4096)
+      if isOrdered { pools.applying = made } else { pools.blocking = made }
       return made
     }
   }
 
   /// Joins the threads of `workers`.
   func stopWorkers() {
-    for slot in [blocking, applying] {
-      let pool = slot.withLock { pool in
-        defer { pool = nil }
-        return pool
-      }
-      pool?.shutDown()
+    let stopped = pools.withLock { pools in
+      defer { pools = Pools() }
+      return pools
     }
+    stopped.blocking?.shutDown()
+    stopped.applying?.shutDown()
   }
 
   func cancel(_ token: bp_token) {

@@ -58,25 +58,27 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func quiesce(_ instance: Instance) {
+    guard !instance.hasBegunQuiescing.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let limits = state.withLock { $0.limits }
     retiring.add(1, ordering: .relaxed)
     let thread = Thread.start(name: "bp-quiesce") { [self] in
-      defer { retiring.subtract(1, ordering: .relaxed) }
-      let diagnostics = Diagnostics()
-      _ = LifeCycle.run(instance, timeoutMs: limits.drainSoftMs, diagnostics) {
-        $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? 0
-      }
-      instance.isQuiescing.store(false, ordering: .releasing)
-      if instance.state == .serving { instance.state = .quiesced }
+      LifeCycle.quiesce(instance, timeoutMs: limits.drainSoftMs)
       instance.quiesced.set(true)
+      retiring.subtract(1, ordering: .relaxed)
     }
-    instance.isQuiescing.store(true, ordering: .releasing)
     if let thread {
       pthread_detach(thread)
     } else {
       retiring.subtract(1, ordering: .relaxed)
       instance.quiesced.set(true)
     }
+  }
+
+  /// Quiesces transports while everything behind them still serves, and waits for it: the node is ending.
+  func quiesceTransports(of generation: Generation) {
+    let transports = generation.slots.filter { $0.transport != nil }
+    for instance in transports { quiesce(instance) }
+    for instance in transports { _ = instance.quiesced.get() }
   }
 
   private func run() {
@@ -143,7 +145,7 @@ final class Reaper: @unchecked Sendable {
     retiring.add(1, ordering: .relaxed)
     let thread = Thread.start(name: "bp-retire") { [self] in
       defer { retiring.subtract(1, ordering: .relaxed) }
-      if instance.isQuiescing.load(ordering: .acquiring) { _ = instance.quiesced.get() }
+      if instance.hasBegunQuiescing.load(ordering: .acquiring) { _ = instance.quiesced.get() }
       _ = LifeCycle.retire(instance, quiesceMs: limits.drainSoftMs, stopMs: limits.stopMs)
     }
     if let thread { pthread_detach(thread) } else { retiring.subtract(1, ordering: .relaxed) }
