@@ -12,7 +12,7 @@ function request()
   next_record = next_record + 1
   -- 200 bytes of JSON, whatever the number.
   local body = string.format(
-    '{"tx":["mutable://open/written/record-%05d",{"n":%010d,"text":"%s"}]}', next_record % 10000, next_record, filler)
+    '{"tx":["mutable://open/written/record-%05d",{"n":%d,"text":"%s"}]}', next_record % 10000, 1000000000 + next_record, filler)
   return head .. #body .. "\r\n\r\n" .. body
 end
 
