@@ -9,8 +9,8 @@ let pluginLinkerSettings: [LinkerSetting] = [
     "-Xlinker", "--version-script=Sources/PluginAPI/exports.map",
     "-Xlinker", "-z", "-Xlinker", "defs",
     "-Xlinker", "-z", "-Xlinker", "nodelete",
-  ]),
-  .unsafeFlags(["-Xlinker", "-s"], .when(configuration: .release)),
+    "-Xlinker", "-s",
+  ])
 ]
 
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
@@ -88,6 +88,13 @@ let tests: [Target] = [
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI], swiftSettings: swift6),
+  // Hosts a plugin file in a child process for BoundaryTrial; no product.
+  .executableTarget(
+    name: "boundary-trial-child", dependencies: [pluginAPI, pluginTestHost], path: "Tests/BoundaryTrialChild",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
+    path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
   .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
@@ -100,11 +107,19 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting"], swiftSettings: swift6),
   .testTarget(
-    name: "SQLiteBackendTests", dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+    name: "SQLiteBackendTests",
+    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
     swiftSettings: swift6),
   .executableTarget(
     name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
     swiftSettings: swift6),
+]
+
+// Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
+let nodeTests: [Target] = [
+  .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 
 let benchmarks: [Target] = [
@@ -134,5 +149,5 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + tests + benchmarks
+  targets: libraries + kernel + backends + schemas + transports + tests + nodeTests + benchmarks
 )

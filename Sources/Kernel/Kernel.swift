@@ -181,7 +181,9 @@ public final class Kernel: @unchecked Sendable {
     var notes = reaper.held().map {
       "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
     }
-    notes += health.slots.filter { !$0.message.isEmpty }.map { "slot \($0.name) is \(Health.name($0.state)): \($0.message)" }
+    notes += health.slots.filter { !$0.message.isEmpty }.map {
+      "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
+    }
     return Status(
       node: name, health: Health.name(health.state), generation: lease.generation.number,
       uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)

@@ -1,8 +1,22 @@
 import ArgumentParser
+import Glibc
 import Kernel
 
-/// `backplane`: the node and the tools around it.
 @main
+enum EntryPoint {
+  /// Synchronous, so that nothing of Swift's has started a thread when the signals are blocked.
+  static func main() {
+    // A probe is this executable too; it must not pay for parsing a command line.
+    if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
+    if CommandLine.arguments.contains("serve") { Signals.block() }
+    // Off the main actor: every await of what is not bound to it would hop twice.
+    Task.detached { await Backplane.runToExit() }
+    // Not dispatchMain: it unblocks every signal on this thread. Nothing here needs the main actor.
+    while true { sleep(.max) }
+  }
+}
+
+/// `backplane`: the node and the tools around it.
 struct Backplane: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "backplane",
@@ -13,15 +27,7 @@ struct Backplane: AsyncParsableCommand {
       Delete.self,
     ])
 
-  static func main() async {
-    // A probe is this executable too; it must not pay for parsing a command line.
-    if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
-    if CommandLine.arguments.contains("serve") { Signals.block() }
-    // Off the main actor: `main` is bound to it, and every await of what is not would hop twice.
-    await Task.detached { await runToExit() }.value
-  }
-
-  private static func runToExit() async -> Never {
+  fileprivate static func runToExit() async -> Never {
     var asksForJSON = false
     do {
       var command = try await asyncParseAsRoot()

@@ -41,7 +41,8 @@ enum NodeRun {
   private static func failure(_ receipt: Receipt) -> CommandFailure {
     let lines = receipt.refusals.map(\.message).joined(separator: "\n  ")
     let isConfiguration = receipt.refusals.contains { refusal in
-      ["configuration", "plugin.configuration-refused", "slot.plugin-missing", "slot.kind-differs"].contains(refusal.code)
+      ["configuration", "plugin.configuration-refused", "slot.plugin-missing", "slot.kind-differs"].contains(
+        refusal.code)
     }
     return CommandFailure(isConfiguration ? .configuration : .unavailable, "the node cannot start:\n  \(lines)")
   }

@@ -17,6 +17,7 @@ final class FakeHost: Sendable {
     var failure: (code: bp_code, message: String)?
     var healthState = BP_HEALTH_HEALTHY
     var isReady = true
+    var programs = ["mutable://open", "hash://\"sha256\""]
     var calls: [(trace: UInt64, deadline: UInt64, peer: String)] = []
     var listener: Int32 = -1
     var nextToken: bp_token = 1
@@ -151,8 +152,8 @@ struct FakeTables: @unchecked Sendable {
         read_multi: { fakeReadMulti($0, $1!, $2!, $3, Completion(raw: $4)) },
         list: { fakeList($0, $1!, $2!, Completion(raw: $3)) },
         remove: { fakeRemove($0, $1!, $2, Completion(raw: $3)) },
-        programs: { _, context, add in
-          for key in ["mutable://open", "hash://\"sha256\""] { key.withView { add!(context, $0) } }
+        programs: { instance, context, add in
+          for key in FakeHost.find(instance).state.withLock({ $0.programs }) { key.withView { add!(context, $0) } }
         },
         normalise: { _, _, _ in BP_UNIMPLEMENTED }))
     observe.initialize(

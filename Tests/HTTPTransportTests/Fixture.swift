@@ -1,7 +1,8 @@
 import Glibc
-@testable import PluginAPI
+import Testing
 
 @testable import HTTPTransport
+@testable import PluginAPI
 
 /// A running transport on a port of its own, with a fake host.
 struct Fixture: Sendable {
@@ -33,3 +34,6 @@ func withTransport(
 }
 
 func deadline(inMs milliseconds: UInt64) -> Deadline { Deadline(monotonicNs: monotonicNs() + milliseconds * 1_000_000) }
+
+/// One after the other: one of them counts the descriptors of the whole process.
+@Suite(.serialized) struct HTTPTests {}

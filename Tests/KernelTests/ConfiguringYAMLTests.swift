@@ -79,7 +79,7 @@ import Testing
     let folder = try ConfigurationFolder()
     let seed = "node: {write_policy: any}\nslots:\n  a: &a {kind: backend, url: \"memory://\", b: [1, 2.5, *a]}\n"
     let alphabet = Array("[]{}:,-?&*!|>'\"%@`#\n\t \\~<=0aé\u{FFFE}".utf8) + [0x00, 0xFF, 0xC3]
-    var generator = SeededGenerator(state: 42)
+    var generator = YAMLSeededGenerator(state: 42)
     var taken = 0
     for _ in 0..<1500 {
       var bytes = Array(seed.utf8)
@@ -104,7 +104,7 @@ import Testing
 }
 
 /// SplitMix64: the same bytes in every run.
-private struct SeededGenerator: RandomNumberGenerator {
+private struct YAMLSeededGenerator: RandomNumberGenerator {
   var state: UInt64
   mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15

@@ -8,7 +8,7 @@ import Testing
   }
 
   @Test func theEnvelopeIsFinalAndItsOutputsAreToBeJudged() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let json = Self.envelope(#"["mutable://open/a", {"x" : 1} ]"#, #"["Link://Open/b//c?q","mutable://open/a"]"#)
       let judgement = try await host.judge(received: "mutable://open/e", json: json)
       #expect(
@@ -25,7 +25,7 @@ import Testing
   }
 
   @Test func escapedTextsAndMarkersAreResolved() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let json =
         #"{"pay\u006coad":{"inp\u0075ts":[],"outputs":[["mutable:\/\/open\/\u0061\ud83d\ude00",1],"#
         + #"["mutable://open/p",{"__b3nd_binary__":true,"encoding":"base64","data":"AP\u0039oaQ"}],"#
@@ -50,7 +50,7 @@ import Testing
   @Test func aMarkerAtAHashURIIsHashedAsBytes() async throws {
     // The digest of the one byte "x"; reference exchange 230.
     let uri = "hash://sha256/2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let good = Self.envelope(#"["\#(uri)",{"__b3nd_binary__":true,"encoding":"base64","data":"eA=="}]"#)
       guard case .accepted(let ops) = try await host.judge(received: "mutable://open/e", json: good) else {
         Issue.record("refused")
@@ -72,7 +72,7 @@ import Testing
       ([#"["ha\tsh://s pace/x",1]"#], "Invalid hash URI format"),
       ([#"["mutable://o p\u0065n/x",1]"#], "Invalid output URI: mutable://o pen/x"),
     ]
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for (outputs, text) in cases {
         let json = #"{"payload":{"inputs":[],"outputs":["# + outputs.joined(separator: ",") + "]}}"
         #expect(try await host.judge(received: "mutable://open/e", json: json) == .rejected(text))
@@ -82,7 +82,7 @@ import Testing
 
   /// Half of them need memory of their own, which must not be moved for each.
   @Test(.timeLimit(.minutes(1))) func aHundredThousandOutputsAndNotOneMore() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let marker =
         #"{"__b3nd_binary__":true,"encoding":"base64","data":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}"#
       let outputs = (0..<100_000).map { $0 % 2 == 0 ? "[\"m:\\/\\/o/\($0)\",\(marker)]" : "[\"m://o/\($0)\",\($0)]" }

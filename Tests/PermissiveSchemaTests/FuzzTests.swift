@@ -31,7 +31,7 @@ import URIText
   }
 
   @Test(arguments: 1...4) func messages(_ seed: UInt64) async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       var generator = SeededGenerator(seed: seed)
       var accepted = 0
       for _ in 0..<2_000 {

@@ -6,7 +6,7 @@ import Testing
   private static let empty = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
   @Test func noProgramIsListed() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       #expect(
         try host.programs() == [.fallback, Program("hash://sha256", isCanonical: true, isUnlisted: true)])
       #expect(try host.programs().allSatisfy(\.isUnlisted))
@@ -14,7 +14,7 @@ import Testing
   }
 
   @Test func everyProgramIsAccepted() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for uri in ["mutable://open/a", "x-y+z://Whatever", "immutable://accounts/k/x", "http://host/a"] {
         for depth: UInt32 in [0, 1, 16] {
           let judgement = try await host.judge(received: uri, json: #"{"a": [1]}"#, depth: depth)
@@ -30,7 +30,7 @@ import Testing
     ("hashes://o pen", "Invalid URI format"), ("hash", "Invalid URI format"), ("", "Invalid URI format"),
   ])
   func aTextThatIsNoURI(_ uri: String, _ text: String) async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       #expect(try await host.judge("", Array("1".utf8), uriReceived: uri) == .rejected(text))
       #expect(try await host.judge("", [1, 2], .bytes, uriReceived: uri) == .rejected(text))
       let envelope = Array(#"{"payload":{"inputs":[],"outputs":[]}}"#.utf8)
@@ -45,14 +45,14 @@ import Testing
     ("hash://sha256/0\(empty)", "Content hash mismatch"),
   ])
   func aHashURIThatDoesNotHold(_ uri: String, _ text: String) async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       #expect(try await host.judge(received: uri, json: "{}") == .rejected(text))
       #expect(try await host.judge(received: uri, json: "{}", depth: 3) == .rejected(text))
     }
   }
 
   @Test func whatTheNormalFormDropsIsNotPartOfTheDigest() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for suffix in ["", "?q", "#f", "?q#f", "/", "/x/.."] {
         let judgement = try await host.judge(received: "hash://sha256/\(Self.empty)\(suffix)", json: "{}")
         #expect(judgement == .accepted([.put("hash://sha256/\(Self.empty)", Array("{}".utf8))]))
@@ -61,7 +61,7 @@ import Testing
   }
 
   @Test func canonicalFoldsDigestsOnly() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let upper = "hash://sha256/" + Self.empty.uppercased()
       #expect(try host.canonical(upper) == "hash://sha256/" + Self.empty)
       #expect(try host.canonical("hash://sha256/ABC") == "hash://sha256/abc")
@@ -76,7 +76,7 @@ import Testing
 
   @Test func whatHasNoCanonicalFormIsRefusedWithAReason() async throws {
     let uri = "hash://sha256/" + Self.empty
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       func nested(_ depth: Int) -> String {
         String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
       }
@@ -98,7 +98,7 @@ import Testing
 
   /// The transport checks JSON; a caller who did not gets a reason when it matters, never a crash.
   @Test func brokenJSONThatLooksLikeAnEnvelope() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let json = #"{"payload":{"inputs":[],"outputs":[["mutable://open/x",1]"#
       guard case .rejected(let text) = try await host.judge(received: "mutable://open/x", json: json) else {
         Issue.record("accepted")

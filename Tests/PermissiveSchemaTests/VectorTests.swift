@@ -7,7 +7,7 @@ import Testing
 /// What was recorded on the reference node.
 @Suite struct VectorTests {
   @Test func canonicalValuesAreAcceptedAtTheirDigestAndNowhereElse() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for vector in try SharedVectors.list("canonical") {
         let json = try #require(vector["json"] as? String)
         let uri = try #require(vector["uri"] as? String)
@@ -20,7 +20,7 @@ import Testing
   }
 
   @Test func bytesAreHashedAsTheyAre() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for vector in try SharedVectors.list("bytes") {
         let base64 = try #require(vector["base64"] as? String)
         let bytes = [UInt8](try #require(Data(base64Encoded: base64)))
@@ -32,7 +32,7 @@ import Testing
   }
 
   @Test func hashChecks() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       var checked = 0
       for vector in try SharedVectors.list("hashChecks") {
         let uri = try #require(vector["uri"] as? String)
@@ -56,7 +56,7 @@ import Testing
   }
 
   @Test func envelopesAreAcceptedAtTheirOwnDigest() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for vector in try SharedVectors.list("envelopes") {
         let data = [UInt8](try JSONSerialization.data(withJSONObject: try #require(vector["data"])))
         let uri = try #require(vector["uri"] as? String)
@@ -72,7 +72,7 @@ import Testing
   }
 
   @Test func whatAnEnvelopeIs() async throws {
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       for vector in try SharedVectors.list("isMessageData") {
         let json = try #require(vector["json"] as? String)
         let isEnvelope = try #require(vector["isMessageData"] as? Bool)
@@ -91,7 +91,7 @@ import Testing
       235: "Content hash mismatch",  // an envelope's own digest
       252: "Content hash mismatch",  // an output of a nested envelope
     ]
-    try await withPermissive { host in
+    try await withPermissive { (host: TestHost) async throws in
       let node = SmallNode(host)
       var received = 0
       for exchange in try SharedVectors.exchanges(group: group) {

@@ -80,24 +80,11 @@ final class PluginCataloguer {
     catalog.refusals = discovery.refusals
     catalog.notices += discovery.notices
     let staging = Staging(directory: request.stagingDirectory, pluginSizeBytesMax: Int64(request.pluginSizeBytesMax))
+    var index = StagingIndex(stagingDirectory: request.stagingDirectory)
+    let results = verify(discovery.candidates, staging, index)
     var verified: [VerifiedPlugin] = []
     var kept: [String: (identity: FileIdentity, result: Result<VerifiedPlugin, Refusal>)] = [:]
-    for candidate in discovery.candidates {
-      let result: Result<VerifiedPlugin, Refusal>
-      if let seen = known[candidate.path], seen.identity == candidate.identity, PluginCataloguer.isStillThere(seen.result)
-      {
-        result = seen.result
-      } else {
-        do throws(Refusal) {
-          result = .success(try Verify(abi: Verify.kernelABI).verify(try staging.stage(candidate)))
-        } catch { result = .failure(error) }
-      }
-      // What the staging directory or the moment refused may be taken at the next attempt.
-      if case .failure(let refusal) = result, refusal.phase == .staged {
-        kept[candidate.path] = nil
-      } else {
-        kept[candidate.path] = (candidate.identity, result)
-      }
+    for (candidate, result) in zip(discovery.candidates, results) {
       switch result {
       case .success(let plugin):
         if request.extraPaths.contains(candidate.path) {
@@ -106,13 +93,50 @@ final class PluginCataloguer {
           verified.append(plugin)
         }
         catalog.notices += plugin.warnings.map { "\(Wording.printable(plugin.sourcePath)): \($0)" }
-      case .failure(let refusal): catalog.refusals.append(refusal)
+      case .failure(let refusal):
+        catalog.refusals.append(refusal)
+        // What the staging directory or the moment refused may be taken at the next attempt.
+        if refusal.phase == .staged { continue }
       }
+      kept[candidate.path] = (candidate.identity, result)
     }
+    index.remember(
+      zip(discovery.candidates, results).compactMap { candidate, result in
+        (try? result.get()).map { (candidate, $0.contentHash) }
+      })
     known = kept
     let (winners, notices) = PluginDirectories.winners(among: verified)
     catalog.plugins = winners
     catalog.notices += notices
+  }
+
+  /// Side by side: hashing and copying a file takes longer than everything else before the probe.
+  private func verify(
+    _ candidates: [PluginCandidate], _ staging: Staging, _ index: StagingIndex
+  ) -> [Result<VerifiedPlugin, Refusal>] {
+    let pool = WorkerPool(name: "bp-verify", threads: min(4, candidates.count), queueMax: Int.max)
+    defer { pool.shutDown() }
+    let promises = candidates.map { candidate -> Promise<Result<VerifiedPlugin, Refusal>> in
+      let promise = Promise<Result<VerifiedPlugin, Refusal>>()
+      if let seen = known[candidate.path], seen.identity == candidate.identity, Self.isStillThere(seen.result) {
+        promise.set(seen.result)
+        return promise
+      }
+      let recalled = index.contentHash(candidate)
+      _ = pool.submit {
+        do throws(Refusal) {
+          let staged: StagedPlugin
+          if let recalled, let copy = staging.recall(candidate, contentHash: recalled) {
+            staged = copy
+          } else {
+            staged = try staging.stage(candidate)
+          }
+          promise.set(.success(try Verify(abi: Verify.kernelABI).verify(staged)))
+        } catch { promise.set(.failure(error)) }
+      }
+      return promise
+    }
+    return promises.map { $0.get() }
   }
 
   private static func isStillThere(_ result: Result<VerifiedPlugin, Refusal>) -> Bool {

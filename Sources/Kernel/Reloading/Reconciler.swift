@@ -79,6 +79,11 @@ final class Reconciler {
   }
 
   private func finish(_ receipt: Receipt) {
+    if receipt.generation != receipt.generationBefore, let directory = configuration?.node.directories.staging {
+      // Images that are mapped do not need their file any more; the ones that serve keep it for the next start.
+      let live = Set(published?.slots.map(\.image.contentHash) ?? [])
+      _ = try? Staging(directory: directory).removeUnused(keeping: live, olderThanMs: 60_000)
+    }
     if let problem = history.add(receipt) {
       kernel.log.warning("the receipt could not be written", ["reason": problem])
     }
@@ -93,7 +98,8 @@ final class Reconciler {
     }
     for refusal in receipt.refusals {
       kernel.log.warning(
-        "refused", ["code": refusal.code, "stage": refusal.stage, "reason": refusal.message, "receipt": "\(receipt.id)"]
+        "refused",
+        ["code": refusal.code, "stage": refusal.stage, "reason": refusal.message, "receipt": "\(receipt.id)"]
       )
     }
     guard receipt.outcome != .unchanged else { return }
@@ -166,7 +172,7 @@ final class Reconciler {
           plan.entries.append(.kept(previous!))
           continue
         }
-        if let previous, previous.image.manifest.isVolatile, !request.losesState {
+        if let previous, previous.backend != nil, previous.image.manifest.isVolatile, !request.losesState {
           throw SlotRefusals.wouldLoseState(previous, removing: false)
         }
         plan.entries.append(.built(build))
@@ -177,7 +183,7 @@ final class Reconciler {
     }
     let names = Set(node.slots.map(\.name))
     for instance in published?.slots ?? [] where !names.contains(instance.slot.name) {
-      if instance.image.manifest.isVolatile, !request.losesState {
+      if instance.backend != nil, instance.image.manifest.isVolatile, !request.losesState {
         transaction.refusals.append(
           Receipt.Refused(slot: instance.slot.name, SlotRefusals.wouldLoseState(instance, removing: true)))
         plan.entries.append(.kept(instance))
@@ -246,7 +252,8 @@ final class Reconciler {
     guard retained >= limit else { return }
     throw Refusal(
       file: plugin.sourcePath, phase: .loaded, code: Refusal.Code.tooManyImages,
-      sentence: "\(Wording.printable(plugin.sourcePath)): \(retained) superseded plugin images are kept mapped, which is "
+      sentence:
+        "\(Wording.printable(plugin.sourcePath)): \(retained) superseded plugin images are kept mapped, which is "
         + "the limit (limits.retained_images_max); restart the node, then it is taken")
   }
 
@@ -344,7 +351,8 @@ final class Reconciler {
       content: build.plugin.contentHash)
   }
 
-  private func makeGeneration(_ number: UInt64, _ slots: [Instance], _ policy: WritePolicy) throws(Refusal) -> Generation
+  private func makeGeneration(_ number: UInt64, _ slots: [Instance], _ policy: WritePolicy) throws(Refusal)
+    -> Generation
   {
     var routes: [Generation.ProgramRoute] = []
     var fallback: Instance?
@@ -369,7 +377,8 @@ final class Reconciler {
   private static func conflict(_ what: String, _ first: Instance, _ second: Instance) -> Refusal {
     Refusal(
       file: second.image.sourcePath, phase: .started, code: Refusal.Code.programConflict,
-      sentence: "slots '\(first.slot.name)' (\(first.image.id)) and '\(second.slot.name)' (\(second.image.id)) both claim "
+      sentence:
+        "slots '\(first.slot.name)' (\(first.image.id)) and '\(second.slot.name)' (\(second.image.id)) both claim "
         + "\(what); remove one of the slots, or configure one of them to leave it")
   }
 

@@ -61,10 +61,12 @@ enum SlotRefusals {
     Refusal(
       file: instance.image.sourcePath, phase: .started, code: Refusal.Code.wouldLoseState,
       sentence: "slot '\(instance.slot.name)': \(instance.image.id) keeps its records in memory only, and "
-        + "\(removing ? "removing" : "replacing") it would lose them; run `backplane reload --lose-state` if that is meant")
+        + "\(removing ? "removing" : "replacing") it would lose them; run `backplane reload --lose-state` if that is meant"
+    )
   }
 
-  static func timedOut(_ step: String, _ plugin: VerifiedPlugin, _ slot: SlotConfiguration, _ timeoutMs: Int) -> Refusal {
+  static func timedOut(_ step: String, _ plugin: VerifiedPlugin, _ slot: SlotConfiguration, _ timeoutMs: Int) -> Refusal
+  {
     Refusal(
       file: plugin.sourcePath, phase: .started, code: Refusal.Code.startTimedOut,
       sentence: "\(Wording.printable(plugin.sourcePath)): \(step) of slot '\(slot.name)' had not come back after "

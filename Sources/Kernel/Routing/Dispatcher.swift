@@ -11,7 +11,7 @@ enum Dispatcher {
       // Reached when the nesting was too deep for the caller's thread.
       if !instance.kernel.workers.submit(call) { refuse(token) }
     default:
-      if !instance.workers.submit(call) { refuse(token) }
+      if !instance.workers(operation).submit(call) { refuse(token) }
     }
   }
 

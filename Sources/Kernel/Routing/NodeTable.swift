@@ -97,8 +97,8 @@ enum NodeTable {
 
   private static var emptyCall: bp_call {
     bp_call(
-    size: UInt32(MemoryLayout<bp_call>.size), flags: 0, deadline_ns: 0, trace_id_high: 0, trace_id_low: 0, span_id: 0,
-    idempotency_key_high: 0, idempotency_key_low: 0, parent: 0, generation: 0, peer: .empty)
+      size: UInt32(MemoryLayout<bp_call>.size), flags: 0, deadline_ns: 0, trace_id_high: 0, trace_id_low: 0, span_id: 0,
+      idempotency_key_high: 0, idempotency_key_low: 0, parent: 0, generation: 0, peer: .empty)
   }
 
   private static func receive(

@@ -46,7 +46,12 @@ final class Instance: @unchecked Sendable {
 
   private let stateWord = Atomic<Int>(State.created.rawValue)
   private let healthState = Mutex<(state: UInt32, message: String)>((BP_HEALTH_HEALTHY, ""))
-  private let blocking = Mutex<WorkerPool?>(nil)
+  private struct Pools {
+    var blocking: WorkerPool?
+    /// One thread, because apply promises an order.
+    var applying: WorkerPool?
+  }
+  private let pools = Mutex(Pools())
   /// Listening sockets lent to it, by the manifest's name.
   let listeners: [String: Listener]
 
@@ -114,23 +119,25 @@ final class Instance: @unchecked Sendable {
     }
   }
 
-  /// Threads for functions that may block, made when first needed.
-  var workers: WorkerPool {
-    blocking.withLock { pool in
-      if let pool { return pool }
-      let made = WorkerPool(name: "bp-\(slot.name)", threads: 4, queueMax: 4096)
-      pool = made
+  /// Threads for an operation that may block, made when first needed.
+  func workers(_ operation: Operation) -> WorkerPool {
+    pools.withLock { pools in
+      let isOrdered = operation == .apply
+      if let pool = isOrdered ? pools.applying : pools.blocking { return pool }
+      let made = WorkerPool(name: "bp-\(slot.name)", threads: isOrdered ? 1 : 4, queueMax: 4096)
+      if isOrdered { pools.applying = made } else { pools.blocking = made }
       return made
     }
   }
 
   /// Joins the threads of `workers`.
   func stopWorkers() {
-    let pool = blocking.withLock { pool in
-      defer { pool = nil }
-      return pool
+    let stopped = pools.withLock { pools in
+      defer { pools = Pools() }
+      return pools
     }
-    pool?.shutDown()
+    stopped.blocking?.shutDown()
+    stopped.applying?.shutDown()
   }
 
   func cancel(_ token: bp_token) {

@@ -59,7 +59,10 @@ enum LifeCycle {
   /// Quiesces, stops and destroys, each bounded. False when the instance is wedged.
   static func retire(_ instance: Instance, quiesceMs: Int, stopMs: Int) -> Bool {
     let diagnostics = Diagnostics()
-    func step(_ name: String, _ timeoutMs: Int, _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code)
+    func step(
+      _ name: String, _ timeoutMs: Int,
+      _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
+    )
       -> Bool
     {
       if case .timedOut = run(instance, timeoutMs: timeoutMs, diagnostics, body) {
@@ -94,10 +97,12 @@ enum LifeCycle {
       return false
     }
     guard
-      step("destroy", stopMs, { instance, _, _ in
-        instance.plugin!.pointee.destroy(instance.pointer)
-        return BP_OK
-      })
+      step(
+        "destroy", stopMs,
+        { instance, _, _ in
+          instance.plugin!.pointee.destroy(instance.pointer)
+          return BP_OK
+        })
     else { return false }
     instance.state = .destroyed
     InstanceRegistry.shared.withdraw(instance)

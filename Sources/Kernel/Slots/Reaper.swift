@@ -103,7 +103,8 @@ final class Reaper: @unchecked Sendable {
     }
     for generation in drained {
       kernel.ring.retire(generation.number)
-      for instance in generation.slots where instance.generations.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+      for instance in generation.slots
+      where instance.generations.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
         retire(instance)
       }
     }

@@ -10,6 +10,8 @@ public struct Log: Sendable {
 
   let host: HostHandle
 
+  public init(host: HostHandle) { self.host = host }
+
   public func error(_ message: String, _ fields: KeyValuePairs<String, String> = [:]) { write(.error, message, fields) }
   public func warning(_ message: String, _ fields: KeyValuePairs<String, String> = [:]) {
     write(.warning, message, fields)

@@ -34,7 +34,8 @@ public struct PluginEntry: @unchecked Sendable {
     self.init(kinds: ["transport"], id, version, create)
   }
 
-  private init(kinds: [StaticString], _ id: StaticString, _ version: StaticString, _ create: Create) {
+  /// For kinds that have no protocol here yet: `create` makes the table itself.
+  public init(kinds: [StaticString], _ id: StaticString, _ version: StaticString, _ create: Create) {
     func view(_ text: StaticString) -> bp_view {
       bp_view(data: text.utf8Start, size: UInt64(text.utf8CodeUnitCount))
     }

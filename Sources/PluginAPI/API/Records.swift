@@ -119,10 +119,18 @@ public struct WriteUnit: Sendable {
   public var timestampMs: UInt64
   /// Likewise.
   public var version: UInt64
+
+  public init(ops: [Op], timestampMs: UInt64, version: UInt64) {
+    self.ops = ops
+    self.timestampMs = timestampMs
+    self.version = version
+  }
 }
 
 /// The deadline of a life-cycle call.
 public struct Deadline: Sendable {
   /// CLOCK_MONOTONIC, nanoseconds.
   public var monotonicNs: UInt64
+
+  public init(monotonicNs: UInt64) { self.monotonicNs = monotonicNs }
 }

@@ -6,6 +6,18 @@ struct LoopbackListener {
   let descriptor: Int32
   let port: UInt16
 
+  /// Takes over a listening descriptor.
+  init?(adopting descriptor: Int32) {
+    var address = sockaddr_in()
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) == 0 }
+    }
+    guard isBound else { return nil }
+    self.descriptor = descriptor
+    port = address.sin_family == sa_family_t(AF_INET) ? UInt16(bigEndian: address.sin_port) : 0
+  }
+
   init?() {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
     guard descriptor >= 0 else { return nil }
@@ -41,6 +53,15 @@ enum ListenerTable {
         }))
     return UnsafePointer(table)
   }()
+}
+
+extension TestHost {
+  /// Lends this listening descriptor under `name` instead of a loopback port of the host's own. Ownership passes to the
+  /// host, which closes it at destroy.
+  public func lend(_ name: String, descriptor: Int32) {
+    guard let listener = LoopbackListener(adopting: descriptor) else { return }
+    core.state.withLock { $0.listeners[name] = listener }
+  }
 }
 
 extension HostCore {

@@ -46,14 +46,29 @@ public final class TestHost: Sendable {
   }
 
   /// Creates an instance without configuring it.
-  public init(
+  public convenience init(
     creating entry: UnsafePointer<bp_entry>, slot: String = "test", purpose: Context.Purpose = .serve,
     node: any TestNode = InMemoryNode()
   ) throws {
     try TestHost.check(entry.pointee)
+    try self.init(slot: slot, purpose: purpose, node: node) { entry.pointee.create($0, $1, $2) }
+    for index in 0..<Int(entry.pointee.kinds_count) {
+      let kind = entry.pointee.kinds[index].text
+      if "backplane.\(kind)/1".withView({ plugin.pointee.extension(pluginSelf, $0) }) == nil {
+        core.violate(
+          .tableMalformed, "the entry names the kind '\(kind)' but extension(\"backplane.\(kind)/1\") is NULL")
+      }
+    }
+  }
+
+  /// Takes an instance from `create` itself: for a plugin that has no image, like a proxy.
+  public init(
+    slot: String = "test", purpose: Context.Purpose = .serve, node: any TestNode = InMemoryNode(),
+    create: (UnsafePointer<bp_host>, bp_instance, UnsafePointer<bp_report>) -> UnsafePointer<bp_plugin>?
+  ) throws {
     let core = HostRegistry.add { HostCore(instance: $0, slot: slot, node: node, isProbe: purpose != .serve) }
     let collector = DiagnosticCollector(core)
-    let made = collector.withReport { entry.pointee.create(HostTable.pointer, core.instance, $0) }
+    let made = collector.withReport { create(HostTable.pointer, core.instance, $0) }
     guard let made else {
       HostRegistry.remove(core.instance)
       throw TestHostError(step: "create", code: BP_UNKNOWN, diagnostics: collector.diagnostics)
@@ -62,13 +77,6 @@ public final class TestHost: Sendable {
     table = Table(pointer: made)
     if made.pointee.size < UInt32.size(of: bp_plugin.self) {
       core.violate(.tableMalformed, "bp_plugin has size \(made.pointee.size), not \(MemoryLayout<bp_plugin>.size)")
-    }
-    for index in 0..<Int(entry.pointee.kinds_count) {
-      let kind = entry.pointee.kinds[index].text
-      if "backplane.\(kind)/1".withView({ made.pointee.extension(made.pointee.`self`, $0) }) == nil {
-        core.violate(
-          .tableMalformed, "the entry names the kind '\(kind)' but extension(\"backplane.\(kind)/1\") is NULL")
-      }
     }
   }
 

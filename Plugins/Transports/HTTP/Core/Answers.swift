@@ -36,7 +36,12 @@ extension Connection {
         cursor.put("\r\n")
       }
       cursor.put("\r\n")
-      if sendsBody { body(&cursor) }
+      if sendsBody {
+        let start = cursor.next
+        body(&cursor)
+        // A wrong length would make the client misread every later answer.
+        precondition(cursor.next - start == bodyLength, "an answer's body is not as long as its head says")
+      }
       return UnsafeRawPointer(cursor.next) - UnsafeRawPointer(memory.baseAddress!)
     }
     count(status)
@@ -303,18 +308,24 @@ private struct Pagination {
   let limit: UInt64
   let total: UInt64
 
+  private static let pageName: StaticString = "],\"pagination\":{\"page\":"
+  private static let limitName: StaticString = ",\"limit\":"
+  private static let totalName: StaticString = ",\"total\":"
+  private static let end: StaticString = "}}"
+
   var length: Int {
-    22 + 9 + 9 + 2 + ByteCursor.digits(page) + ByteCursor.digits(limit) + ByteCursor.digits(total)
+    Self.pageName.utf8CodeUnitCount + Self.limitName.utf8CodeUnitCount + Self.totalName.utf8CodeUnitCount
+      + Self.end.utf8CodeUnitCount + ByteCursor.digits(page) + ByteCursor.digits(limit) + ByteCursor.digits(total)
   }
 
   func put(_ cursor: inout ByteCursor) {
-    cursor.put("],\"pagination\":{\"page\":")
+    cursor.put(Self.pageName)
     cursor.put(decimal: page)
-    cursor.put(",\"limit\":")
+    cursor.put(Self.limitName)
     cursor.put(decimal: limit)
-    cursor.put(",\"total\":")
+    cursor.put(Self.totalName)
     cursor.put(decimal: total)
-    cursor.put("}}")
+    cursor.put(Self.end)
   }
 }
 

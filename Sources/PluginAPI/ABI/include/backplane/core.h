@@ -172,7 +172,8 @@ typedef struct bp_chunk {
  */
 #define BP_MODE_ASYNC 0u    /* returns at once and completes later, from a thread of the plugin's own */
 #define BP_MODE_DIRECT 1u   /* completes before it returns and never blocks */
-#define BP_MODE_BLOCKING 2u /* may block: the kernel calls it on threads it keeps for the instance */
+#define BP_MODE_BLOCKING 2u /* may block: the kernel calls it on threads it keeps for the instance, and a function that
+                               promises an order (bp_backend.apply) on one thread alone */
 
 /* What comes with every call. Valid, like the request, until the token is completed. */
 typedef struct bp_call {
@@ -275,7 +276,8 @@ typedef struct bp_host {
    * [any-thread] [no-block] */
   void (*cancel)(bp_instance instance, bp_token token);
 
-  /* Allows `credits` more units of a stream that this instance reads from the host. BP_CLOSED when it has ended.
+  /* Allows `credits` more units of a stream that this instance reads from the host, or of the input of a call that it
+   * handles (draft/http.h, upgrade). BP_CLOSED when it has ended.
    * [any-thread] [no-block] */
   bp_code (*grant)(bp_instance instance, bp_token token, uint32_t credits);
 
@@ -345,7 +347,9 @@ typedef struct bp_plugin {
   bp_code (*quiesce)(void *self, uint64_t deadline_ns, const bp_report *report);
 
   /* Release every resource, complete every token still open (BP_UNAVAILABLE will do), join the plugin's own threads.
-   * From here on no function of the instance is called but release and destroy. [control] [states: SERVING, QUIESCED] */
+   * Before it is called the host has completed every call that the instance made to the host, with BP_CANCELLED or
+   * BP_CLOSED at the latest, so no completion comes after it. From here on no function of the instance is called but
+   * release and destroy. [control] [states: SERVING, QUIESCED] */
   bp_code (*stop)(void *self, uint64_t deadline_ns, const bp_report *report);
 
   /* Frees the instance, this table included. Returns only when no thread of the instance's can run its code any more:
@@ -360,7 +364,8 @@ typedef struct bp_plugin {
    * [any-thread] [no-block] [states: SERVING, QUIESCED] */
   void (*grant)(void *self, bp_token token, uint32_t credits);
 
-  /* A table of this instance's by name, or NULL. The answer depends on nothing but the id, and the table lives until
+  /* A table of this instance's by name, or NULL. An instance may run in a child process, behind a proxy of the host's:
+   * there the host asks only for extensions that it can carry, and others are absent. The answer depends on nothing but the id, and the table lives until
    * destroy. For every kind in the manifest the kind's table must be here. [any-thread] [no-block] [states: any] */
   const void *(*extension)(void *self, bp_view id);
 } bp_plugin;

@@ -70,7 +70,8 @@ typedef struct bp_node {
    * BP_NOT_FOUND when every backend answered and none has it. [any-thread] [no-block] [states: SERVING] */
   bp_token (*read)(bp_instance instance, const bp_call *call, bp_view uri, bp_completion completion);
 
-  /* Reads up to 50: a bp_read_item chunk for each, in any order, then complete (bp_result).
+  /* Reads up to limits.batch_messages_max records: a bp_read_item chunk for each, in any order, one at a time, then
+   * complete (bp_result). Without credits: the number is bounded and each chunk is one record.
    * [any-thread] [no-block] [states: SERVING] */
   bp_token (*read_multi)(bp_instance instance, const bp_call *call, const bp_view *uris, uint32_t uris_count,
                          bp_completion completion);

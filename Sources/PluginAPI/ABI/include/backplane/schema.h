@@ -79,7 +79,7 @@ typedef struct bp_schema {
   void (*judge)(void *self, const bp_call *call, const bp_message *message, bp_token token);
 
   /* Writes the canonical form of a normalised URI (hash://sha256/ABC -> hash://sha256/abc) and returns BP_OK, or writes
-   * nothing when it is canonical already. Pure. NULL when no program asks for it. [any-thread] [no-block]
+   * nothing when it is canonical already. Pure, so that a proxy may remember the answers of a child. NULL when no program asks for it. [any-thread] [no-block]
    * [states: SERVING] */
   bp_code (*canonical_uri)(void *self, bp_view uri, bp_sink sink);
 } bp_schema;

@@ -25,7 +25,8 @@ typedef struct bp_transport {
   uint32_t size;
   uint32_t flags; /* none yet; 0 */
 
-  /* How many connections are open now; for status and for the wait in drain. [any-thread] [no-block]
+  /* How many connections are open now; for status. A proxy answers with the last number that its child has sent.
+   * [any-thread] [no-block]
    * [states: SERVING, QUIESCED] */
   uint64_t (*connections)(void *self);
 } bp_transport;

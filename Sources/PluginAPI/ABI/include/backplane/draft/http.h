@@ -43,15 +43,36 @@ typedef struct bp_http_route {
 
 #define BP_HTTP_UPGRADE_ID "backplane.http.upgrade/1"
 
+typedef struct bp_http_open {
+  uint32_t size;
+  uint32_t credits; /* bytes that may be emitted at once; more by grant */
+  const bp_http_request *request;
+} bp_http_open;
+
+/* The first chunk of an upgrade: the answer's head. Chunks after it are bare bp_chunk; count is their bytes. */
+typedef struct bp_http_accept {
+  bp_chunk chunk;
+  uint32_t status; /* 101; anything else is an ordinary answer, with the bytes that follow as its body */
+  uint32_t headers_count;
+  const bp_field *headers;
+} bp_http_accept;
+
+/* The client has ended its side; no input follows. */
+#define BP_HTTP_INPUT_END 1u
+
 typedef struct bp_http_upgrade {
   uint32_t size;
   uint32_t flags;
-  /* The call is the connection's life: bytes to the client go by emit, complete closes. It holds no lease between
-   * messages. [any-thread] [states: SERVING] */
-  void (*open)(void *self, const bp_call *call, const bp_http_request *request, bp_token token);
-  /* Bytes from the client; returns how many more the plugin is ready to take (credit). [any-thread] [no-block] */
-  uint32_t (*input)(void *self, bp_token token, bp_view bytes);
+  /* The call is the connection's life: bytes to the client go by emit, complete closes, and cancel says that the client
+   * has gone. It holds no lease between messages. [any-thread] [states: SERVING] */
+  void (*open)(void *self, const bp_call *call, const bp_http_open *request, bp_token token);
+  /* Bytes from the client, never more than the plugin has allowed by bp_host.grant(token); none before the first grant.
+   * The view is valid during the call. [any-thread] [no-block] */
+  void (*input)(void *self, bp_token token, bp_view bytes, uint32_t flags);
 } bp_http_upgrade;
+
+BP_STATIC_ASSERT(sizeof(bp_http_open) == 16, "bp_http_open");
+BP_STATIC_ASSERT(sizeof(bp_http_accept) == 40, "bp_http_accept");
 
 BP_STATIC_ASSERT(sizeof(bp_http_request) == 64, "bp_http_request");
 BP_STATIC_ASSERT(sizeof(bp_http_result) == 80, "bp_http_result");

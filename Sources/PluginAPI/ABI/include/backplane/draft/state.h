@@ -15,6 +15,7 @@ extern "C" {
 #define BP_STATE_ID "backplane.state/1"
 
 #define BP_STATE_SNAPSHOT 0u
+/* What has changed since the snapshot was begun: records put again, and records deleted. */
 #define BP_STATE_REST 1u
 
 typedef struct bp_state_export {
@@ -24,6 +25,7 @@ typedef struct bp_state_export {
   uint32_t reserved;
 } bp_state_export;
 
+/* The last chunk of a phase. It may be empty: while exporting, nobody knows which chunk is the last. */
 #define BP_STATE_LAST 1u
 
 typedef struct bp_state_import {
@@ -45,7 +47,7 @@ typedef struct bp_state {
   void (*export_state)(void *self, const bp_call *call, const bp_state_export *request, bp_token token);
 
   /* One chunk; the completion is the back-pressure. BP_UNIMPLEMENTED refuses the format: a cold start, said in the
-   * receipt. [any-thread] [states: SERVING, before it is published] */
+   * receipt. Called after start and before any other data call. [any-thread] [states: SERVING] */
   void (*import_state)(void *self, const bp_call *call, const bp_state_import *request, bp_token token);
 } bp_state;
 

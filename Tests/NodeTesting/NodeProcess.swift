@@ -1,0 +1,165 @@
+import Foundation
+
+/// A real node: the built executable in a folder of its own.
+public final class NodeProcess: @unchecked Sendable {
+  // @unchecked: `process` is set in init; Foundation's Process is used from one test at a time.
+  public let folder: TemporaryFolder
+  public private(set) var port: Int
+  private let process: Process
+  private let logFile: String
+
+  public var pid: Int32 { process.processIdentifier }
+  public var pluginsDirectory: String { folder.path + "/plugins.d" }
+  public var isRunning: Bool { process.isRunning }
+  /// Everything it has logged.
+  public var log: String { (try? String(contentsOfFile: logFile, encoding: .utf8)) ?? "" }
+
+  public struct Failed: Error, CustomStringConvertible {
+    public var description: String
+  }
+
+  /// Starts a node and waits for its first healthy answer.
+  ///
+  /// - Parameters:
+  ///   - plugins: bundled plugins to drop in.
+  ///   - environment: added to an otherwise empty environment; PORT is a free port unless given.
+  ///   - configuration: the text of backplane.yaml; nil: none.
+  public init(
+    folder: TemporaryFolder? = nil, plugins: [String] = BuiltProducts.bundled, environment: [String: String] = [:],
+    configuration: String? = nil, arguments: [String] = [], waits: Bool = true
+  ) throws {
+    let folder = try folder ?? TemporaryFolder()
+    self.folder = folder
+    let directory = folder.path + "/plugins.d"
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    for name in plugins where !FileManager.default.fileExists(atPath: "\(directory)/libbackplane-\(name).so") {
+      try PluginFile.drop(BuiltProducts.plugin(name), into: directory, as: "libbackplane-\(name).so")
+    }
+    if let configuration { try folder.write(configuration, to: "backplane.yaml") }
+    port = environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
+    var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin", "PORT": "\(port)"]
+    if let path = ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] { variables["LD_LIBRARY_PATH"] = path }
+    variables["BACKEND_URL"] = configuration == nil ? "memory://" : nil
+    for (key, value) in environment { variables[key] = value }
+    logFile = folder.path + "/node-\(UUID().uuidString.prefix(4)).log"
+    FileManager.default.createFile(atPath: logFile, contents: nil)
+    process = Process()
+    process.executableURL = URL(fileURLWithPath: BuiltProducts.backplane)
+    process.arguments = ["serve"] + arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+    process.environment = variables
+    process.standardInput = FileHandle.nullDevice
+    let log = FileHandle(forWritingAtPath: logFile)!
+    process.standardOutput = log
+    process.standardError = log
+    try process.run()
+    try log.close()
+    if waits { try waitUntilHealthy() }
+  }
+
+  deinit {
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+  }
+
+  public func waitUntilHealthy(seconds: Double = 30) throws {
+    let deadline = Date().addingTimeInterval(seconds)
+    while Date() < deadline {
+      guard process.isRunning else { throw Failed(description: "the node ended:\n\(log)") }
+      if let client = try? HTTPConnection(port: port), let answer = try? client.get("/health"), answer.status == 200 {
+        return
+      }
+      usleep(10_000)
+    }
+    throw Failed(description: "the node is not healthy after \(seconds) s:\n\(log)")
+  }
+
+  /// Runs `backplane` with these arguments against this node; its standard output and exit status.
+  @discardableResult
+  public func command(_ arguments: [String]) throws -> (output: String, errors: String, status: Int32) {
+    try CommandLineTool.run(BuiltProducts.backplane, arguments, in: folder.path)
+  }
+
+  /// Reloads and gives the receipt.
+  public func reload(_ arguments: [String] = []) throws -> [String: Any] {
+    let (output, errors, _) = try command(["reload", "--json"] + arguments)
+    guard let receipt = try? JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any] else {
+      throw Failed(description: "no receipt: \(output)\(errors)\n\(log)")
+    }
+    return receipt
+  }
+
+  public func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
+  /// Sends SIGTERM and waits; the exit status.
+  @discardableResult
+  public func stop() -> Int32 {
+    if process.isRunning { kill(process.processIdentifier, SIGTERM) }
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+
+  /// Waits for its end.
+  public func wait() -> Int32 {
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+
+  /// Threads and open descriptors of the node now.
+  public func resources() -> (threads: Int, descriptors: Int) {
+    let files = FileManager.default
+    return (
+      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/task").count) ?? 0,
+      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? 0
+    )
+  }
+
+  /// Resident memory, bytes.
+  public var residentBytes: Int {
+    guard let text = try? String(contentsOfFile: "/proc/\(pid)/statm", encoding: .utf8) else { return 0 }
+    let fields = text.split(separator: " ")
+    return fields.count > 1 ? (Int(fields[1]) ?? 0) * 4096 : 0
+  }
+}
+
+/// A port that nobody has now.
+public enum FreePort {
+  public static func find() -> Int {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    return withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        _ = bind(descriptor, $0, length)
+        _ = getsockname(descriptor, $0, &length)
+      }
+      return Int(UInt16(bigEndian: pointer.pointee.sin_port))
+    }
+  }
+}
+
+/// Runs a program to its end.
+public enum CommandLineTool {
+  public static func run(
+    _ executable: String, _ arguments: [String], in directory: String, environment: [String: String] = [:]
+  ) throws -> (output: String, errors: String, status: Int32) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: executable)
+    process.arguments = arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: directory)
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    process.standardInput = FileHandle.nullDevice
+    // Files, not pipes: a pipe that is full would stop the program, and one that a grandchild inherits never ends.
+    let base = NSTemporaryDirectory() + "backplane-tool-\(UUID().uuidString)"
+    for name in ["out", "err"] { FileManager.default.createFile(atPath: "\(base).\(name)", contents: nil) }
+    defer { for name in ["out", "err"] { try? FileManager.default.removeItem(atPath: "\(base).\(name)") } }
+    process.standardOutput = FileHandle(forWritingAtPath: base + ".out")
+    process.standardError = FileHandle(forWritingAtPath: base + ".err")
+    try process.run()
+    process.waitUntilExit()
+    func text(_ name: String) -> String { (try? String(contentsOfFile: "\(base).\(name)", encoding: .utf8)) ?? "" }
+    return (text("out"), text("err"), process.terminationStatus)
+  }
+}
