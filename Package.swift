@@ -136,7 +136,10 @@ let nodeTests: [Target] = [
 let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
-    path: "Benchmarks/Backends", swiftSettings: swift6)
+    path: "Benchmarks/Backends", swiftSettings: swift6),
+  .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(
+    name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
 ]
 
 let package = Package(
