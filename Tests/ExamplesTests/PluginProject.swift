@@ -35,7 +35,7 @@ struct PluginProject {
   func build() throws -> String {
     switch language {
     case .swift:
-      try Workshop.run("swift", ["build", "--scratch-path", Workshop.scratch, "--product", slug], in: path)
+      try Workshop.run("swift", ["build"] + Workshop.scratchArguments + ["--product", slug], in: path)
       return "\(Workshop.scratch)/debug/lib\(slug).so"
     case .c:
       try Workshop.run("make", [], in: path)
@@ -46,7 +46,7 @@ struct PluginProject {
   }
 
   func runTests() throws {
-    try Workshop.run("swift", ["test", "--scratch-path", Workshop.scratch], in: path)
+    try Workshop.run("swift", ["test"] + Workshop.scratchArguments, in: path)
   }
 
   /// Every file, with its text.

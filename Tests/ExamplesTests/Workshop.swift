@@ -26,6 +26,8 @@ enum Workshop {
   static var pluginAPI: String { pluginAPI(path) }
   static var headers: String { path + "/include" }
   static var scratch: String { path + "/scratch" }
+  /// The plan of the package that was built before must not be taken for this one's.
+  static let scratchArguments = ["--scratch-path", scratch, "--disable-build-manifest-caching"]
   private static func pluginAPI(_ path: String) -> String { path + "/PluginAPI" }
 
   static func has(_ tool: String) -> Bool {
