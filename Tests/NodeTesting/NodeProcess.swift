@@ -16,6 +16,7 @@ public final class NodeProcess: @unchecked Sendable {
 
   public struct Failed: Error, CustomStringConvertible {
     public var description: String
+    public init(description: String) { self.description = description }
   }
 
   /// Starts a node and waits for its first healthy answer.
