@@ -21,7 +21,9 @@ private struct Seen {
       slots:
         main: {kind: backend, url: "sqlite://"}
       """)
-  let files = ["backend-sqlite", "transport-http"].map { (source: BuiltProducts.plugin($0), name: "libbackplane-\($0).so") }
+  let files = ["backend-sqlite", "transport-http"].map {
+    (source: BuiltProducts.plugin($0), name: "libbackplane-\($0).so")
+  }
   func reload(_ number: Int) throws -> TestReceipt {
     let file = files[number % files.count]
     try PluginFile.drop(file.source, into: node.pluginsDirectory, as: file.name, stamp: "build \(number)")
@@ -57,8 +59,6 @@ private struct Seen {
   let lost = try missing(writes, port: port)
   #expect(lost.isEmpty, "\(lost.count) of \(writes.count) acknowledged writes are lost: \(lost.prefix(5))")
 
-  let after = settled(node) { let now = node.resources(); return now == before ? now : node.resources() }
-  _ = after
   let isLevel = Polling.until(seconds: 60, everyMs: 100) { node.resources() == before }
   #expect(isLevel, "threads and descriptors: \(before) before, \(node.resources()) after \(reloads) reloads")
   let status = try node.ask(["command": "status"])

@@ -21,7 +21,7 @@ final class ReadMultiRequest: @unchecked Sendable {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
     self.call = OwnedCall(
-      call, generation: 0, defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+      call, generation: 0, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.uris = uris
     self.completion = completion
     self.answered = answered

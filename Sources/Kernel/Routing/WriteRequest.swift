@@ -68,7 +68,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
     self.call = OwnedCall(
-      call, generation: lease.number, defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+      call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.completion = completion
     self.answered = answered
     self.body = body

@@ -141,6 +141,8 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func retire(_ instance: Instance) {
+    // What failed in a transaction is discarded at once, and again when the whole transaction fails.
+    guard !instance.isRetiring.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let limits = state.withLock { $0.limits }
     retiring.add(1, ordering: .relaxed)
     let thread = Thread.start(name: "bp-retire") { [self] in
