@@ -9,7 +9,8 @@ import Testing
 struct EnvelopeWalkTests {
   private let envelope = "acct://toy/a one\nacct://toy/b after acct://toy/a\nacct://toy/c after acct://toy/b"
 
-  private struct Walk {
+  private struct Walk: @unchecked Sendable {
+    // @unchecked: the node is used by the test's own thread; the rest is Sendable.
     let node = WalkNode()
     let near: ScriptedBackend
     let far: ScriptedBackend
@@ -120,6 +121,26 @@ struct EnvelopeWalkTests {
     walk.expectNothingLeft(message)
     #expect(!walk.isFarBehind)
     #expect(walk.node.context.behind.reason("far") == nil)
+    #expect(walk.node.shutDown())
+  }
+
+  /// The completion and the record of its miss race here: whoever wins, the backend has everything in the end.
+  @Test func aWriteThatArrivesAtItsDeadlineIsNotBehindForEver() throws {
+    let walk = Walk(far: .held, .any)
+    for number in 0..<30 {
+      let message = walk.node.receive("msg://open/\(number)", "acct://toy/a one", within: 10)
+      let held = try #require(walk.far.held.next())
+      let far = walk.far
+      onThreads(1) { _ in
+        // The answer is given in the middle of the deadline's work.
+        while message.answer.get(untilNs: 0) == nil, !walk.isFarBehind {}
+        far.finish(held)
+      }
+      #expect(message.answer.soon()?.code == BP_OK)
+      walk.expectNothingLeft(message)
+      #expect(!walk.isFarBehind)
+    }
+    #expect(walk.near.records.count == 31 && walk.far.records.count == 31)
     #expect(walk.node.shutDown())
   }
 

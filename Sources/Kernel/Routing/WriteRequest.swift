@@ -51,6 +51,8 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     var outcomes: [Leg?]
     var tokens: [bp_token]
     var isDecided = false
+    /// The write was acknowledged, and those that it did not wait for are on record as behind.
+    var areMissesRecorded = false
   }
   private enum Leg {
     case applied(durability: UInt32, absent: Int)
@@ -414,13 +416,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func ended(_ index: Int, _ leg: Leg) {
-    let (isLate, isLast) = legs.withLock { legs -> (Bool, Bool) in
+    let (isLate, isMissed, isLast) = legs.withLock { legs -> (Bool, Bool, Bool) in
       legs.outcomes[index] = leg
-      return (legs.isDecided, legs.outcomes.allSatisfy { $0 != nil })
+      return (legs.isDecided, legs.areMissesRecorded, legs.outcomes.allSatisfy { $0 != nil })
     }
     if isLate {
       // A write that was acknowledged without this backend has arrived there after all.
-      if case .applied = leg, isAccepted.load(ordering: .acquiring) { caller.kernel.behind.caughtUp(backends[index]) }
+      if case .applied = leg, isMissed { caller.kernel.behind.caughtUp(backends[index]) }
     } else if isLast {
       decide()
     } else if isConditionalUnit {
@@ -429,7 +431,6 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private var isConditionalUnit: Bool { backends.count > 1 && ops.contains { $0.condition != BP_IF_ANY } }
-  private let isAccepted = Atomic<Bool>(false)
 
   /// With preconditions and several backends: the first that can says whether they hold, then the rest apply without.
   private func continueConditional(_ index: Int, _ leg: Leg) {
@@ -478,7 +479,6 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     guard accepted > 0, policy.isSatisfied(accepted: accepted, of: backends.count) else {
       return complete(refused(failure, precondition, givenUp))
     }
-    isAccepted.store(true, ordering: .releasing)
     // Recorded before the acknowledgement, so that no restart reads an old value as if it were the newest.
     for (index, outcome) in outcomes.enumerated() {
       if case .applied = outcome { continue }
@@ -488,6 +488,15 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       caller.kernel.missedWrites.add(1, ordering: .relaxed)
       caller.kernel.behind.missed(backends[index], reason: reason)
     }
+    // One that arrived while its miss was being recorded has nobody else to say so.
+    let arrived = legs.withLock { legs in
+      legs.areMissesRecorded = true
+      return legs.outcomes.indices.filter { index in
+        guard outcomes[index] == nil, case .applied = legs.outcomes[index] else { return false }
+        return true
+      }
+    }
+    for index in arrived { caller.kernel.behind.caughtUp(backends[index]) }
     let isMiss = verb == BP_VERB_DELETE && absentEverywhere
     if isMiss {
       return complete(CallFailure(code: BP_NOT_FOUND, "Not found: \(uriReceived.text)"))
