@@ -105,6 +105,7 @@ let tests: [Target] = [
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
   .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
