@@ -109,7 +109,12 @@ public final class Kernel: @unchecked Sendable {
 
   /// Watches what the configuration names; left alone when that has not changed.
   private func watch(_ configuration: LoadedConfiguration) {
-    guard configuration.node.reload.watch else { return watches.withLock { $0.watch?.stop() } }
+    guard configuration.node.reload.watch else {
+      return watches.withLock { watches in
+        watches.watch?.stop()
+        watches = Watches()
+      }
+    }
     let directories = configuration.node.directories.plugins + configuration.watchedDirectories
     let plugins = Set(configuration.node.directories.plugins)
     watches.withLock { watches in

@@ -186,7 +186,9 @@ final class Reconciler {
     for slot in node.slots {
       let previous = published?.instance(slot: slot.name)
       do throws(Refusal) {
-        guard let plugin = catalog.plugin(for: slot) else { throw SlotRefusals.missing(slot, catalog) }
+        guard let plugin = catalog.plugin(for: slot) else {
+          throw catalog.refusal(ofFileBehind: previous, for: slot) ?? SlotRefusals.missing(slot, catalog)
+        }
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
         let build = SlotBuild(slot, plugin, replacing: previous)
         if build.isUnchanged {

@@ -121,6 +121,7 @@ final class SlotBuild: @unchecked Sendable {
     case .returned: throw SlotRefusals.startFailed(step, diagnostics.text, plugin, slot)
     case .timedOut:
       instance?.state = .wedged
+      instance?.giveListenersBack()
       instance?.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
       throw SlotRefusals.timedOut(step, plugin, slot, timeoutMs)
     }

@@ -46,7 +46,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
     self.call = OwnedCall(
-      call, generation: lease.number, defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+      call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.prefix = prefix
     self.query = query
     self.completion = completion

@@ -79,6 +79,7 @@ enum LifeCycle {
   /// Quiesces, stops and destroys, each bounded. False when the instance is wedged.
   static func retire(_ instance: Instance, quiesceMs: Int, stopMs: Int) -> Bool {
     guard instance.plugin != nil else {
+      instance.giveListenersBack()
       InstanceRegistry.shared.withdraw(instance)
       return true
     }
@@ -111,12 +112,14 @@ enum LifeCycle {
     }
     guard isDestroyed else { return false }
     instance.state = .destroyed
+    instance.giveListenersBack()
     InstanceRegistry.shared.withdraw(instance)
     return true
   }
 
   private static func wedge(_ instance: Instance, _ step: String) {
     instance.state = .wedged
+    instance.giveListenersBack()
     instance.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
     instance.kernel.log.error(
       "an instance is wedged: it did not come back and is never called again; its memory and threads are written off",
