@@ -9,7 +9,10 @@ enum EntryPoint {
     // A probe is this executable too; it must not pay for parsing a command line.
     if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
     if CommandLine.arguments.dropFirst().first == PluginCheckChild.argument { PluginCheckChild.main() }
-    if CommandLine.arguments.contains("serve") { Signals.block() }
+    if CommandLine.arguments.contains("serve") {
+      ProcessSetup.block()
+      ProcessSetup.raiseDescriptorLimit()
+    }
     // Off the main actor: every await of what is not bound to it would hop twice.
     Task.detached { await Backplane.runToExit() }
     // Not dispatchMain: it unblocks every signal on this thread. Nothing here needs the main actor.

@@ -24,13 +24,13 @@ enum NodeRun {
       throw CommandFailure(.unavailable, refusal.sentence)
     }
     while true {
-      let signal = Signals.next()
+      let signal = ProcessSetup.next()
       guard signal != SIGHUP else {
         kernel.hint("SIGHUP")
         continue
       }
       Foundation.Thread.detachNewThread {
-        while Signals.next() == SIGHUP {}
+        while ProcessSetup.next() == SIGHUP {}
         _exit(128 + signal)
       }
       kernel.shutDown(timeoutMs: configuration.node.reload.drainSoftMs)

@@ -10,7 +10,7 @@ enum CPackageTemplate {
 
     # The entry alone is exported; an undefined symbol is an error now instead of when it is loaded; the image stays mapped.
     # -Wa,-I. is for the manifest, which the assembler includes.
-    $(PLUGIN): plugin.c manifest.json exports.map
+    $(PLUGIN): plugin.c configuration.h manifest.json exports.map
     	$(CC) $(CFLAGS) -std=c11 -Wall -Wextra -fPIC -shared -fvisibility=hidden -pthread \
     	  -Wl,-z,defs -Wl,-z,nodelete -Wl,--version-script=exports.map \
     	  -Wa,-I. -I$(BACKPLANE_INCLUDE) plugin.c -o $@.tmp

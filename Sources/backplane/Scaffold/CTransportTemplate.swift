@@ -20,6 +20,7 @@ enum CTransportTemplate {
     #include <sys/socket.h>
     #include <time.h>
     #include <unistd.h>
+    #include "configuration.h"
 
     BACKPLANE_MANIFEST("manifest.json")
 
@@ -264,9 +265,11 @@ enum CTransportTemplate {
     }
 
     /* The one setting, "port", is the kernel's: it binds the listener that manifest.json declares. */
+    static const known_key known_keys[] = {{"port", "\"0123456789", "the port must be a number, or HOST:PORT"}};
+
     static bp_code configure(void *self, const bp_configuration *configuration, const bp_report *report) {
-      (void)self, (void)configuration, (void)report;
-      return BP_OK;
+      (void)self;
+      return check_configuration(configuration, report, known_keys, sizeof known_keys / sizeof *known_keys);
     }
 
     static bp_code start(void *pointer, uint64_t deadline_ns, const bp_report *report) {
