@@ -15,6 +15,8 @@ public final class Kernel: @unchecked Sendable {
   private let last = Mutex<LoadedConfiguration?>(nil)
   private let notifier: ServiceManager
   private var queue: ReloadQueue!
+  /// Hints that came before the queue was there; nil once it is.
+  private let earlyHints = Mutex<Set<String>?>([])
   private var control: ControlServer?
 
   private struct Watches: @unchecked Sendable {
@@ -57,15 +59,22 @@ public final class Kernel: @unchecked Sendable {
       executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
       scratchParent: directories.state + "/scratch")
     reconciler = Reconciler(context, reaper, history, prober)
+    // Watched before the first look, so that nothing dropped in between is missed.
+    watch(configuration)
     let receipt = reconciler.reconcile(
       Reconciler.Request(trigger: "start", configuration: .success(configuration), now: ["*"]))
     guard context.ring.currentNumber != 0, receipt.outcome == .applied else {
+      watches.withLock { $0.watch?.stop() }
       shutDownParts()
       throw StartFailure(receipt: receipt)
     }
     last.withLock { $0 = configuration }
     queue = ReloadQueue { [unowned self] asked in reload(asked) }
-    watch(configuration)
+    let early = earlyHints.withLock { hints -> Set<String>? in
+      defer { hints = nil }
+      return hints
+    }
+    for trigger in early ?? [] { queue.hint(trigger) }
     if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
     notifier.ready(status: "generation \(context.ring.currentNumber)")
   }
@@ -93,9 +102,19 @@ public final class Kernel: @unchecked Sendable {
     return receipt
   }
 
+  private func hinted(_ trigger: String) {
+    let isEarly = earlyHints.withLock { $0?.insert(trigger) != nil }
+    if !isEarly { queue.hint(trigger) }
+  }
+
   /// Watches what the configuration names; left alone when that has not changed.
   private func watch(_ configuration: LoadedConfiguration) {
-    guard configuration.node.reload.watch else { return watches.withLock { $0.watch?.stop() } }
+    guard configuration.node.reload.watch else {
+      return watches.withLock { watches in
+        watches.watch?.stop()
+        watches = Watches()
+      }
+    }
     let directories = configuration.node.directories.plugins + configuration.watchedDirectories
     let plugins = Set(configuration.node.directories.plugins)
     watches.withLock { watches in
@@ -106,7 +125,7 @@ public final class Kernel: @unchecked Sendable {
         watches.watch = try DirectoryWatch(directories) { [weak self] hint in
           for problem in hint.problems { self?.context.log.warning("watch", ["reason": problem.sentence]) }
           let isPlugins = hint.isRescan || hint.directories.contains { plugins.contains($0) }
-          self?.queue.hint(isPlugins ? "plugins directory" : "configuration")
+          self?.hinted(isPlugins ? Reconciler.pluginsTrigger : Reconciler.configurationTrigger)
         }
       } catch {
         watches.watch = nil
@@ -114,6 +133,9 @@ public final class Kernel: @unchecked Sendable {
       }
     }
   }
+
+  /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
+  private static let idleGraceMs = 1000
 
   /// Drains and ends: transports stop accepting, requests finish, instances stop. At most `timeoutMs`; true when
   /// everything came to its end.
@@ -128,7 +150,10 @@ public final class Kernel: @unchecked Sendable {
     control = nil
     queue.shutDown()
     let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
-    reaper.apply(Reaper.Limits(drainSoftMs: timeoutMs / 2, drainHardMs: timeoutMs, stopMs: timeoutMs))
+    // No successor serves here: idle connections need not be kept for long.
+    reaper.apply(
+      Reaper.Limits(
+        drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2))
     reconciler.shutDown()
     let isClean = reaper.drain(untilNs: deadlineNs)
     shutDownParts()

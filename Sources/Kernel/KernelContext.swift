@@ -14,7 +14,7 @@ final class KernelContext: Sendable {
 
   /// Most calls open in one instance.
   let inFlightMax = Atomic<Int>(4096)
-  /// The deadline of a request that brings none.
+  /// The longest a request may take; the deadline of one that brings none.
   let requestTimeoutNs = Atomic<UInt64>(30_000_000_000)
   let uriSizeBytesMax = Atomic<Int>(8192)
   /// Bytes of one record's data, whatever transport brings it.

@@ -8,6 +8,7 @@ enum EntryPoint {
   static func main() {
     // A probe is this executable too; it must not pay for parsing a command line.
     if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
+    if CommandLine.arguments.dropFirst().first == PluginCheckChild.argument { PluginCheckChild.main() }
     if CommandLine.arguments.contains("serve") { Signals.block() }
     // Off the main actor: every await of what is not bound to it would hop twice.
     Task.detached { await Backplane.runToExit() }
@@ -23,7 +24,8 @@ struct Backplane: AsyncParsableCommand {
     abstract: "A message node built of plugins that are swapped while it runs.",
     version: "backplane 0.1.0",
     subcommands: [
-      Serve.self, Reload.self, Status.self, History.self, Plugin.self, Config.self, Receive.self, Read.self, List.self,
+      Serve.self, Reload.self, Status.self, History.self, Backend.self, Plugin.self, Config.self, Receive.self,
+      Read.self, List.self,
       Delete.self,
     ])
 

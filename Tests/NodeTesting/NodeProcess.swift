@@ -19,6 +19,7 @@ public final class NodeProcess: @unchecked Sendable {
 
   public struct Failed: Error, CustomStringConvertible {
     public var description: String
+    public init(description: String) { self.description = description }
   }
 
   /// Starts a node and waits for its first healthy answer.
@@ -27,9 +28,10 @@ public final class NodeProcess: @unchecked Sendable {
   ///   - plugins: bundled plugins to drop in.
   ///   - environment: added to an otherwise empty environment; PORT is a free port unless given.
   ///   - configuration: the text of backplane.yaml; nil: none.
+  ///   - port: where it will answer, when its configuration says so and `environment` has an empty PORT.
   public init(
     folder: TemporaryFolder? = nil, plugins: [String] = BuiltProducts.bundled, environment: [String: String] = [:],
-    configuration: String? = nil, arguments: [String] = [], waits: Bool = true
+    configuration: String? = nil, port givenPort: Int? = nil, arguments: [String] = [], waits: Bool = true
   ) throws {
     let folder = try folder ?? TemporaryFolder()
     self.folder = folder
@@ -39,13 +41,13 @@ public final class NodeProcess: @unchecked Sendable {
       try PluginFile.drop(BuiltProducts.plugin(name), into: directory, as: "libbackplane-\(name).so")
     }
     if let configuration { try folder.write(configuration, to: "backplane.yaml") }
-    port = environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
+    port = givenPort ?? environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
     var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin", "PORT": "\(port)"]
     if let path = ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] { variables["LD_LIBRARY_PATH"] = path }
     variables["BACKEND_URL"] = configuration == nil ? "memory://" : nil
     for (key, value) in environment { variables[key] = value }
     logFile = folder.path + "/node-\(UUID().uuidString.prefix(4)).log"
-    FileManager.default.createFile(atPath: logFile, contents: nil)
+    _ = FileManager.default.createFile(atPath: logFile, contents: nil)
     process = Process()
     process.executableURL = URL(fileURLWithPath: BuiltProducts.backplane)
     process.arguments = ["serve"] + arguments
@@ -179,7 +181,7 @@ public enum CommandLineTool {
     process.standardInput = FileHandle.nullDevice
     // Files, not pipes: a pipe that is full would stop the program, and one that a grandchild inherits never ends.
     let base = NSTemporaryDirectory() + "backplane-tool-\(UUID().uuidString)"
-    for name in ["out", "err"] { FileManager.default.createFile(atPath: "\(base).\(name)", contents: nil) }
+    for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: "\(base).\(name)", contents: nil) }
     defer { for name in ["out", "err"] { try? FileManager.default.removeItem(atPath: "\(base).\(name)") } }
     process.standardOutput = FileHandle(forWritingAtPath: base + ".out")
     process.standardError = FileHandle(forWritingAtPath: base + ".err")

@@ -27,6 +27,7 @@ final class Image: @unchecked Sendable {
 }
 
 extension Refusal.Code {
+  static let unsettled = "plugin.unsettled"
   static let loadFailed = "plugin.load-failed"
   static let deduplicated = "plugin.deduplicated"
   static let descriptorDiffers = "plugin.descriptor-differs"

@@ -17,6 +17,17 @@ struct PluginCatalog {
 
   /// Files that slots name by path.
   var extra: [String: VerifiedPlugin] = [:]
+  /// Why files are not among the plugins, by path.
+  var refusedFiles: [String: Refusal] = [:]
+
+  /// Why the file that serves a slot is not there any more, when it is the file and not the slot that has changed.
+  func refusal(ofFileBehind instance: Instance?, for slot: SlotConfiguration) -> Refusal? {
+    guard let instance, instance.slot.plugin == slot.plugin, instance.slot.pluginPath == slot.pluginPath,
+      instance.slot.scheme == slot.scheme
+    else { return nil }
+    let path = instance.image.sourcePath
+    return refusedFiles[path] ?? refusals.first { path.hasPrefix($0.file + "/") }
+  }
 }
 
 /// Keeps the catalog: one for each kernel, used by the reload thread alone.
@@ -42,6 +53,7 @@ final class PluginCataloguer {
     var settle = Settle(windowMs: request.settleMs)
     let deadlineNs = Clock.monotonicNs() + UInt64(PluginCataloguer.settleTimeoutMs) * 1_000_000
     var discovery: PluginDirectories.Discovery
+    var unsettledRefusals: [Refusal] = []
     while true {
       discovery = PluginDirectories(request.directories).scan()
       for path in request.extraPaths {
@@ -61,9 +73,13 @@ final class PluginCataloguer {
       }
       guard let first = unsettled.first else { break }
       guard Clock.monotonicNs() < deadlineNs else {
-        catalog.notices.append(
-          "\(Wording.printable(first.path)) is still being written after \(PluginCataloguer.settleTimeoutMs) ms; it is "
-            + "left out for now")
+        for candidate in unsettled {
+          let refusal = Refusal(
+            file: candidate.path, phase: .settled, code: Refusal.Code.unsettled,
+            sentence: "\(Wording.printable(candidate.path)) is still being written after "
+              + "\(PluginCataloguer.settleTimeoutMs) ms; it is taken when that has ended")
+          unsettledRefusals.append(refusal)
+        }
         discovery.candidates.removeAll { candidate in unsettled.contains { $0.path == candidate.path } }
         break
       }
@@ -71,6 +87,8 @@ final class PluginCataloguer {
       usleep(UInt32(min(max(milliseconds, 1), 100)) * 1000)
     }
     take(discovery, request, into: &catalog)
+    catalog.refusals += unsettledRefusals
+    for refusal in unsettledRefusals { catalog.refusedFiles[refusal.file] = refusal }
     return catalog
   }
 
@@ -95,6 +113,7 @@ final class PluginCataloguer {
         catalog.notices += plugin.warnings.map { "\(Wording.printable(plugin.sourcePath)): \($0)" }
       case .failure(let refusal):
         catalog.refusals.append(refusal)
+        catalog.refusedFiles[candidate.path] = refusal
         // What the staging directory or the moment refused may be taken at the next attempt.
         if refusal.phase == .staged { continue }
       }

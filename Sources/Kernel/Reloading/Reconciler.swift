@@ -13,7 +13,17 @@ final class Reconciler {
     var now: Set<String> = []
     /// Volatile backends may be replaced though their records are lost.
     var losesState = false
+
+    /// Nobody asked: something in a directory has changed.
+    var isHint: Bool {
+      trigger.components(separatedBy: ", ").allSatisfy {
+        $0 == Reconciler.pluginsTrigger || $0 == Reconciler.configurationTrigger
+      }
+    }
   }
+
+  static let pluginsTrigger = "plugins directory"
+  static let configurationTrigger = "configuration"
 
   private let kernel: KernelContext
   private let images = ImageStore()
@@ -23,6 +33,9 @@ final class Reconciler {
   private var prober: Prober
   private var published: Generation?
   private(set) var configuration: LoadedConfiguration?
+  /// What was refused, by what was tried: not tried again by a mere hint until its file or its configuration changes.
+  private var refusedBuilds: [String: Receipt.Refused] = [:]
+  private var lastRefusals: [String] = []
   private var programs: [bp_instance: [(key: [UInt8], flags: UInt32)]] = [:]
 
   init(_ kernel: KernelContext, _ reaper: Reaper, _ history: History, _ prober: Prober) {
@@ -74,7 +87,11 @@ final class Reconciler {
       durationMs: Reconciler.milliseconds(Clock.monotonicNs() - transaction.startNs), generationBefore: before,
       generation: kernel.ring.currentNumber, changes: transaction.changes, refusals: transaction.refusals,
       notes: transaction.notes, phases: transaction.phases)
-    finish(receipt)
+    let refusals = receipt.refusals.map { "\($0.slot ?? "") \($0.message)" }
+    let isNews = receipt.outcome != .unchanged && (isPublished || refusals != lastRefusals)
+    lastRefusals = refusals
+    // A hint that came to nothing new is no event: an editor's temporary file must not fill the history.
+    if !request.isHint || isNews { finish(receipt) }
     return receipt
   }
 
@@ -102,7 +119,10 @@ final class Reconciler {
         ["code": refusal.code, "stage": refusal.stage, "reason": refusal.message, "receipt": "\(receipt.id)"]
       )
     }
-    guard receipt.outcome != .unchanged else { return }
+    guard receipt.outcome != .unchanged else {
+      kernel.log.info("reload: nothing had changed", ["receipt": "\(receipt.id)", "trigger": receipt.trigger])
+      return
+    }
     kernel.log.notice(
       "reload",
       [
@@ -140,6 +160,7 @@ final class Reconciler {
     transaction.refusals += usedRefusal.map { Receipt.Refused(slot: nil, $0) }
     if !transaction.refusals.isEmpty && (isWhole || published == nil) { return false }
 
+    if !request.isHint { refusedBuilds = [:] }
     build(plan, node, &transaction, stopsAtFirst: isWhole || published == nil)
     if !transaction.refusals.isEmpty && (isWhole || published == nil) {
       discard(plan)
@@ -165,7 +186,9 @@ final class Reconciler {
     for slot in node.slots {
       let previous = published?.instance(slot: slot.name)
       do throws(Refusal) {
-        guard let plugin = catalog.plugin(for: slot) else { throw SlotRefusals.missing(slot, catalog) }
+        guard let plugin = catalog.plugin(for: slot) else {
+          throw catalog.refusal(ofFileBehind: previous, for: slot) ?? SlotRefusals.missing(slot, catalog)
+        }
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
         let build = SlotBuild(slot, plugin, replacing: previous)
         if build.isUnchanged {
@@ -198,9 +221,18 @@ final class Reconciler {
   private func build(
     _ plan: borrowing Plan, _ node: NodeConfiguration, _ transaction: inout Transaction, stopsAtFirst: Bool
   ) {
-    let builds = plan.entries.compactMap { entry in
+    var builds = plan.entries.compactMap { entry in
       if case .built(let build) = entry { return build }
       return nil
+    }
+    for build in builds {
+      if let refused = refusedBuilds[build.identity] { transaction.refusals.append(refused) }
+    }
+    builds.removeAll { refusedBuilds[$0.identity] != nil }
+    func refuse(_ build: SlotBuild, _ refusal: Refusal) {
+      let refused = Receipt.Refused(slot: build.slot.name, refusal)
+      transaction.refusals.append(refused)
+      refusedBuilds[build.identity] = refused
     }
     // Probes run side by side: each is a process.
     let probes = builds.map { build -> Promise<Result<Void, Refusal>> in
@@ -218,7 +250,7 @@ final class Reconciler {
     var failed: Set<String> = []
     for (build, probe) in zip(builds, probes) {
       if case .failure(let refusal) = probe.get() {
-        transaction.refusals.append(Receipt.Refused(slot: build.slot.name, refusal))
+        refuse(build, refusal)
         failed.insert(build.slot.name)
       }
     }
@@ -236,7 +268,7 @@ final class Reconciler {
           atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         try build.start(image, kernel, stateDirectory: directory, timeoutMs: node.reload.startTimeoutMs)
       } catch {
-        transaction.refusals.append(Receipt.Refused(slot: build.slot.name, error))
+        refuse(build, error)
         if stopsAtFirst { break }
       }
     }
@@ -385,6 +417,7 @@ final class Reconciler {
   /// Everything that was published retires: the node is ending.
   func shutDown() {
     guard let published else { return }
+    reaper.quiesceTransports(of: published)
     kernel.ring.close()
     reaper.supersede(published, leaving: published.slots)
     self.published = nil

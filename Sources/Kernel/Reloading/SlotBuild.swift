@@ -17,6 +17,9 @@ final class SlotBuild: @unchecked Sendable {
     self.previous = previous
   }
 
+  /// What is tried: this content with this configuration.
+  var identity: String { "\(slot.name) \(plugin.contentHash) \(slot.json)" }
+
   /// Whether the instance that serves is what is wanted already.
   var isUnchanged: Bool {
     guard let previous else { return false }
@@ -118,6 +121,7 @@ final class SlotBuild: @unchecked Sendable {
     case .returned: throw SlotRefusals.startFailed(step, diagnostics.text, plugin, slot)
     case .timedOut:
       instance?.state = .wedged
+      instance?.giveListenersBack()
       instance?.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
       throw SlotRefusals.timedOut(step, plugin, slot, timeoutMs)
     }

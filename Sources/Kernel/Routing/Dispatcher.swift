@@ -28,7 +28,7 @@ final class OwnedCall: @unchecked Sendable {
   let header: UnsafeMutablePointer<bp_call>
   private let peer: UnsafeMutableBufferPointer<UInt8>
 
-  init(_ call: bp_call, generation: UInt64, defaultTimeoutNs: UInt64) {
+  init(_ call: bp_call, generation: UInt64, timeoutNsMax: UInt64) {
     let bytes = call.peer.bytes
     peer = .allocate(capacity: max(1, bytes.count))
     _ = peer.initialize(from: bytes)
@@ -37,7 +37,11 @@ final class OwnedCall: @unchecked Sendable {
     header.pointee.parent = 0
     header.pointee.generation = generation
     header.pointee.peer = bp_view(data: UnsafePointer(peer.baseAddress), size: UInt64(bytes.count))
-    if header.pointee.deadline_ns == 0 { header.pointee.deadline_ns = Clock.monotonicNs() &+ defaultTimeoutNs }
+    // A caller may want less time than the node allows, not more.
+    let latestNs = Clock.monotonicNs() &+ timeoutNsMax
+    if header.pointee.deadline_ns == 0 || header.pointee.deadline_ns > latestNs {
+      header.pointee.deadline_ns = latestNs
+    }
   }
 
   deinit {

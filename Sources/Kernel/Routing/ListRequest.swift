@@ -26,6 +26,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private var collector: ListCollector?
   private var cursor: [UInt8] = []
   private var pages = 0
+  private var isOnWorker = false
   private var scanOutcome: ScanOutcome?
   private let turn = Atomic<Int>(0)
   private let isAnswered = Atomic<Bool>(false)
@@ -45,7 +46,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
     self.call = OwnedCall(
-      call, generation: lease.number, defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+      call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.prefix = prefix
     self.query = query
     self.completion = completion
@@ -58,15 +59,26 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   var deadlineNs: UInt64 { call.deadlineNs }
 
   func start() -> bp_token {
-    let token = caller.kernel.requests.add(self)
-    requestToken.store(token, ordering: .releasing)
     run()
-    return isAnswered.load(ordering: .acquiring) ? 0 : token
+    return isAnswered.load(ordering: .acquiring) ? 0 : requestToken.load(ordering: .acquiring)
+  }
+
+  /// From here on the request can outlive the call that began it: it can be cancelled, and has a deadline.
+  private func register() {
+    guard requestToken.load(ordering: .relaxed) == 0 else { return }
+    requestToken.store(caller.kernel.requests.add(self), ordering: .releasing)
   }
 
   /// Goes on until a scan is under way on another thread or the list is answered.
   private func run() {
     while !isAnswered.load(ordering: .acquiring) {
+      // The first page is taken on the caller's thread; a long list does not keep an event loop from its other clients.
+      if pages == 1, !isOnWorker {
+        isOnWorker = true
+        register()
+        if caller.kernel.workers.submit({ self.run() }) { return }
+        return fail(CallFailure(code: BP_RESOURCE_EXHAUSTED, "too many long lists are under way", isRetryable: true))
+      }
       if collector == nil {
         guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
         do throws(ListError) {
@@ -100,17 +112,13 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
     openToken.store(token, ordering: .releasing)
     let nesting = bp_shim_nesting()!
-    // The first page is taken on the caller's thread; a long list does not keep an event loop from its other clients.
-    if backend.directness.mode(.scan) == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax && pages == 0 {
+    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || nesting.pointee < ReadPath.nestingMax {
       nesting.pointee += 1
       scan(backend, token)
       nesting.pointee -= 1
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
-    } else if backend.directness.mode(.scan) == BP_MODE_DIRECT && pages > 1 {
-      // Already on a thread of the kernel's.
-      scan(backend, token)
-      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
     } else {
+      register()
       Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token) }
     }
     pages += 1

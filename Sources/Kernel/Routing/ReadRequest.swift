@@ -38,7 +38,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
     uriCount = uri.count
     self.call = OwnedCall(
       call, generation: lease.number,
-      defaultTimeoutNs: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+      timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     (backends, upToDate) = lease.generation.readable()
   }
 

@@ -40,8 +40,8 @@ final class Instance: @unchecked Sendable {
   /// Generations that hold it; the reaper retires it at zero.
   let generations = Atomic<Int>(0)
 
-  /// `quiesce` is under way on a thread of its own; `quiesced` is set when it has ended.
-  let isQuiescing = Atomic<Bool>(false)
+  /// `quiesce` has been begun on a thread of its own; `quiesced` is set when it has ended, however.
+  let hasBegunQuiescing = Atomic<Bool>(false)
   let quiesced = Promise<Bool>()
 
   private let stateWord = Atomic<Int>(State.created.rawValue)
@@ -52,8 +52,14 @@ final class Instance: @unchecked Sendable {
     var applying: WorkerPool?
   }
   private let pools = Mutex(Pools())
-  /// Listening sockets lent to it, by the manifest's name.
-  let listeners: [String: Listener]
+  /// The instance is on its way out: once, whoever asks for it.
+  let isRetiring = Atomic<Bool>(false)
+  private let lent: Mutex<[String: Listener]>
+  /// Listening sockets lent to it, by the manifest's name; none once it is gone.
+  var listeners: [String: Listener] { lent.withLock { $0 } }
+
+  /// An instance is kept for a while after its end; a port that nobody else uses must be free before.
+  func giveListenersBack() { lent.withLock { $0 = [:] } }
 
   init(handle: bp_instance, slot: SlotConfiguration, image: Image, kernel: KernelContext, listeners: [String: Listener])
   {
@@ -61,7 +67,7 @@ final class Instance: @unchecked Sendable {
     self.slot = slot
     self.image = image
     self.kernel = kernel
-    self.listeners = listeners
+    lent = Mutex(listeners)
   }
 
   var state: State {

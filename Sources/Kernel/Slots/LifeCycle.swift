@@ -5,6 +5,9 @@ import Synchronization
 /// The life-cycle calls of instances. Each runs on a thread of its own with a time limit: a function that does not come
 /// back is abandoned with its thread, and its instance is never called again.
 enum LifeCycle {
+  /// How long after its deadline a function may come back and still count: it was told to use its time.
+  private static let graceNs: UInt64 = 1_000_000_000
+
   enum Outcome {
     case returned(bp_code)
     case timedOut
@@ -24,8 +27,7 @@ enum LifeCycle {
       diagnostics.add("the system has no thread to give: \(String(cString: strerror(errno)))")
       return .returned(BP_RESOURCE_EXHAUSTED)
     }
-    // A function may use its whole time and still come back by itself.
-    guard let code = promise.get(untilNs: deadlineNs + 200_000_000) else {
+    guard let code = promise.get(untilNs: deadlineNs + graceNs) else {
       pthread_detach(thread)
       return .timedOut
     }
@@ -56,30 +58,38 @@ enum LifeCycle {
     }
   }
 
+  /// One step of the way out; false when the instance is wedged now.
+  private static func step(
+    _ instance: Instance, _ name: String, _ timeoutMs: Int,
+    _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
+  ) -> Bool {
+    guard case .timedOut = run(instance, timeoutMs: timeoutMs, Diagnostics(), body) else { return true }
+    wedge(instance, name)
+    return false
+  }
+
+  @discardableResult
+  static func quiesce(_ instance: Instance, timeoutMs: Int) -> Bool {
+    guard instance.state == .serving else { return instance.state != .wedged }
+    let isBack = step(instance, "quiesce", timeoutMs) { $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? BP_OK }
+    if isBack { instance.state = .quiesced }
+    return isBack
+  }
+
   /// Quiesces, stops and destroys, each bounded. False when the instance is wedged.
   static func retire(_ instance: Instance, quiesceMs: Int, stopMs: Int) -> Bool {
-    let diagnostics = Diagnostics()
-    func step(
-      _ name: String, _ timeoutMs: Int,
-      _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
-    )
-      -> Bool
-    {
-      if case .timedOut = run(instance, timeoutMs: timeoutMs, diagnostics, body) {
-        wedge(instance, name)
-        return false
-      }
+    guard instance.plugin != nil else {
+      instance.giveListenersBack()
+      InstanceRegistry.shared.withdraw(instance)
       return true
     }
-    if instance.state == .serving {
-      guard
-        step("quiesce", quiesceMs, { $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? BP_OK })
-      else { return false }
-      instance.state = .quiesced
-    }
+    guard instance.state != .wedged, quiesce(instance, timeoutMs: quiesceMs) else { return false }
     if instance.state == .quiesced {
+      // core.h, stop: every call that the instance made to the host has been completed before.
       instance.kernel.requests.cancelAll(of: instance)
-      guard step("stop", stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else { return false }
+      guard step(instance, "stop", stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else {
+        return false
+      }
     }
     instance.state = .stopped
     instance.stopWorkers()
@@ -96,21 +106,20 @@ enum LifeCycle {
       wedge(instance, "its calls to the host")
       return false
     }
-    guard
-      step(
-        "destroy", stopMs,
-        { instance, _, _ in
-          instance.plugin!.pointee.destroy(instance.pointer)
-          return BP_OK
-        })
-    else { return false }
+    let isDestroyed = step(instance, "destroy", stopMs) { instance, _, _ in
+      instance.plugin!.pointee.destroy(instance.pointer)
+      return BP_OK
+    }
+    guard isDestroyed else { return false }
     instance.state = .destroyed
+    instance.giveListenersBack()
     InstanceRegistry.shared.withdraw(instance)
     return true
   }
 
   private static func wedge(_ instance: Instance, _ step: String) {
     instance.state = .wedged
+    instance.giveListenersBack()
     instance.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
     instance.kernel.log.error(
       "an instance is wedged: it did not come back and is never called again; its memory and threads are written off",

@@ -47,9 +47,10 @@ final class Reaper: @unchecked Sendable {
 
   /// Superseded generations that are still held, with their age and leases.
   func held() -> [(number: UInt64, ageMs: Int, leases: Int)] {
-    let now = Clock.monotonicNs()
     return state.withLock { state in
-      state.held.map { held in
+      // Read under the lock: a generation that is superseded meanwhile would be younger than now.
+      let now = Clock.monotonicNs()
+      return state.held.map { held in
         (
           held.generation.number, Int((now - held.sinceNs) / 1_000_000), kernel.ring.leases(held.generation.number)
         )
@@ -58,25 +59,27 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func quiesce(_ instance: Instance) {
+    guard !instance.hasBegunQuiescing.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let limits = state.withLock { $0.limits }
     retiring.add(1, ordering: .relaxed)
     let thread = Thread.start(name: "bp-quiesce") { [self] in
-      defer { retiring.subtract(1, ordering: .relaxed) }
-      let diagnostics = Diagnostics()
-      _ = LifeCycle.run(instance, timeoutMs: limits.drainSoftMs, diagnostics) {
-        $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? 0
-      }
-      instance.isQuiescing.store(false, ordering: .releasing)
-      if instance.state == .serving { instance.state = .quiesced }
+      LifeCycle.quiesce(instance, timeoutMs: limits.drainSoftMs)
       instance.quiesced.set(true)
+      retiring.subtract(1, ordering: .relaxed)
     }
-    instance.isQuiescing.store(true, ordering: .releasing)
     if let thread {
       pthread_detach(thread)
     } else {
       retiring.subtract(1, ordering: .relaxed)
       instance.quiesced.set(true)
     }
+  }
+
+  /// Quiesces transports while everything behind them still serves, and waits for it: the node is ending.
+  func quiesceTransports(of generation: Generation) {
+    let transports = generation.slots.filter { $0.transport != nil }
+    for instance in transports { quiesce(instance) }
+    for instance in transports { _ = instance.quiesced.get() }
   }
 
   private func run() {
@@ -94,7 +97,6 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func look() {
-    let now = Clock.monotonicNs()
     let limits = state.withLock { $0.limits }
     let drained = state.withLock { state -> [Generation] in
       let drained = state.held.filter { kernel.ring.leases($0.generation.number) == 0 }.map(\.generation)
@@ -109,6 +111,8 @@ final class Reaper: @unchecked Sendable {
       }
     }
     let counts = state.withLock { state -> Int in
+      // Read under the lock: a generation that is superseded meanwhile would be younger than now.
+      let now = Clock.monotonicNs()
       for index in state.held.indices {
         let ageMs = Int((now - state.held[index].sinceNs) / 1_000_000)
         if ageMs > limits.drainSoftMs, !state.held[index].isReported {
@@ -139,11 +143,13 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func retire(_ instance: Instance) {
+    // What failed in a transaction is discarded at once, and again when the whole transaction fails.
+    guard !instance.isRetiring.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let limits = state.withLock { $0.limits }
     retiring.add(1, ordering: .relaxed)
     let thread = Thread.start(name: "bp-retire") { [self] in
       defer { retiring.subtract(1, ordering: .relaxed) }
-      if instance.isQuiescing.load(ordering: .acquiring) { _ = instance.quiesced.get() }
+      if instance.hasBegunQuiescing.load(ordering: .acquiring) { _ = instance.quiesced.get() }
       _ = LifeCycle.retire(instance, quiesceMs: limits.drainSoftMs, stopMs: limits.stopMs)
     }
     if let thread { pthread_detach(thread) } else { retiring.subtract(1, ordering: .relaxed) }
