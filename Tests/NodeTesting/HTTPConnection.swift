@@ -120,7 +120,6 @@ public final class HTTPConnection {
     return Answer(status: status, headers: headers, body: body)
   }
 
-<<<<<<< HEAD
   /// Everything up to the end, for a protocol that is not HTTP.
   public func readToEnd() throws -> String {
     while true {
@@ -128,13 +127,13 @@ public final class HTTPConnection {
     }
     defer { buffer = [] }
     return String(decoding: buffer, as: UTF8.self)
-=======
+  }
+
   /// Whether bytes, or the end of the connection, come within `withinMs` milliseconds.
   public func hasInput(withinMs timeoutMs: Int32) throws -> Bool {
     if !buffer.isEmpty { return true }
     var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     return poll(&watched, 1, timeoutMs) > 0
->>>>>>> nodehttp
   }
 
   /// True when the server closes the connection cleanly, with nothing more to read.
