@@ -1,7 +1,7 @@
 import PluginAPI
 
 /// A schema that is right, unless its configuration names a fault.
-final class ToySchema: Schema {
+final class ToySchema: DirectSchema {
   enum Fault: String, Decodable, Sendable {
     case refusesSilently = "refuses-silently"
     case turnsInCircles = "turns-in-circles"
@@ -11,6 +11,8 @@ final class ToySchema: Schema {
   struct Configuration: Decodable, Sendable {
     var fault: Fault?
   }
+
+  static var judgeMode: CallMode { .direct }
 
   private let fault: Fault?
   init(_ configuration: Configuration, _ context: Context) { fault = configuration.fault }
@@ -22,14 +24,14 @@ final class ToySchema: Schema {
     ]
   }
 
-  func judge(_ message: Message, _ reader: JudgeReader) async throws -> Verdict {
-    if message.data.first == 0x5B { return .reject(fault == .refusesSilently ? "" : "lists are not taken here") }
-    return .accept
+  func judge(_ call: JudgeCall) {
+    guard call.message.data.bytes.first == 0x5B else { return call.accept() }
+    call.reject(fault == .refusesSilently ? "" : "lists are not taken here")
   }
 
-  func canonical(_ uri: String) -> String? {
-    if fault == .turnsInCircles { return uri + "/again" }
-    let lower = uri.lowercased()
-    return lower == uri ? nil : lower
+  func canonical(_ uri: BorrowedBytes, _ write: (BorrowedBytes) -> Void) {
+    let text = String(decoding: uri, as: UTF8.self)
+    let canonical = fault == .turnsInCircles ? text + "/again" : text.lowercased()
+    if canonical != text { Array(canonical.utf8).withUnsafeBufferPointer(write) }
   }
 }

@@ -56,7 +56,7 @@ struct PluginProject {
     var files: [String: String] = [:]
     for name in try FileManager.default.subpathsOfDirectory(atPath: path) {
       var isFolder: ObjCBool = false
-      FileManager.default.fileExists(atPath: "\(path)/\(name)", isDirectory: &isFolder)
+      _ = FileManager.default.fileExists(atPath: "\(path)/\(name)", isDirectory: &isFolder)
       guard !isFolder.boolValue, !name.hasPrefix(".build/"), !name.hasSuffix(".so"), name != "Package.resolved" else {
         continue
       }

@@ -5,7 +5,7 @@ import PluginTestHost
 struct TraceShrinker {
   let bench: Workbench
 
-  private static let attemptsMax = 400
+  private static let attemptsMax = 200
   private static let timeMax = Duration.seconds(15)
 
   /// The mismatch of a trace, or nil. Throws when there was no instance to run it on.

@@ -22,7 +22,7 @@ struct TransportChecks {
         for name in bench.plugin.listeners {
           let client = try connect(host, name)
           try await wait("connections() to count a client of listener '\(name)'") { try connections(host) == 1 }
-          withExtendedLifetime(client) {}
+          client.close()
           try await wait("connections() to be 0 after the client had closed") { try connections(host) == 0 }
         }
       }
@@ -48,13 +48,14 @@ struct TransportChecks {
             let client = try connect(host, name)
             client.send(openings[round % openings.count] + random.bytes(Int.random(in: 0...5_000, using: &random)))
             if random.oneIn(3) { client.resetOnClose() }
+            client.close()
           }
           try await wait("connections() to be 0 after 60 clients had sent garbage and closed") {
             try connections(host) == 0
           }
           let client = try connect(host, name)
           try await wait("a client to be accepted after the garbage") { try connections(host) == 1 }
-          withExtendedLifetime(client) {}
+          client.close()
         }
       }
       return "seed \(bench.seed)"
@@ -84,7 +85,8 @@ struct TransportChecks {
           // Nothing tells that a connection is not accepted: a fifth of a second has to do.
           try await Task.sleep(for: .milliseconds(10))
         }
-        withExtendedLifetime((idle, late)) {}
+        idle.close()
+        late.close()
       }
       return ""
     }
@@ -94,6 +96,7 @@ struct TransportChecks {
         for _ in 0..<20 { clients.append(try connect(host, bench.plugin.listeners[0])) }
         try await wait("connections() to count 20 clients") { try connections(host) == 20 }
       }
+      for client in clients { client.close() }
       return ""
     }
   }
@@ -103,7 +106,7 @@ struct TransportChecks {
     guard let name = bench.plugin.listeners.first else { return }
     let client = try connect(host, name)
     try await wait("connections() to count a client") { try connections(host) >= 1 }
-    withExtendedLifetime(client) {}
+    client.close()
   }
 
   private func connections(_ host: TestHost) throws -> UInt64 {

@@ -1,8 +1,8 @@
-import Foundation
+import Glibc
 
-/// A TCP client that is not polite. Closed with the value.
+/// A TCP client that is not polite. Closed with the value at the latest.
 final class TransportClient {
-  private let descriptor: Int32
+  private var descriptor: Int32
 
   /// Connects to a loopback port; nil when it is refused.
   init?(port: UInt16) {
@@ -18,13 +18,18 @@ final class TransportClient {
       }
     }
     guard isConnected else {
-      close(descriptor)
+      Glibc.close(descriptor)
       return nil
     }
     self.descriptor = descriptor
   }
 
-  deinit { close(descriptor) }
+  deinit { close() }
+
+  func close() {
+    if descriptor >= 0 { Glibc.close(descriptor) }
+    descriptor = -1
+  }
 
   /// Sends what the other side takes without waiting.
   func send(_ bytes: [UInt8]) {
