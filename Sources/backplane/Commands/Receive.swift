@@ -48,7 +48,7 @@ struct Receive: AsyncParsableCommand, AnswersInJSON {
       throw CommandFailure(.usage, "the data is not UTF-8. Send bytes with --binary.")
     }
     if text { return Array(JSONValue.string(string).text.utf8) }
-    guard (try? JSONSerialization.jsonObject(with: Data(bytes), options: .fragmentsAllowed)) != nil else {
+    guard RecordBody.isJSON(bytes) else {
       throw CommandFailure(.usage, "the data is not JSON. Quote it as JSON ('\"hello\"'), or send it with --text.")
     }
     return bytes
