@@ -17,6 +17,8 @@ final class KernelContext: Sendable {
   /// The longest a request may take; the deadline of one that brings none.
   let requestTimeoutNs = Atomic<UInt64>(30_000_000_000)
   let uriSizeBytesMax = Atomic<Int>(8192)
+  /// Bytes of one record's data, whatever transport brings it.
+  let bodySizeBytesMax = Atomic<Int>(16 << 20)
   let listPageRecordsMax = Atomic<Int>(10_000)
   let readMultiMax = Atomic<Int>(50)
   /// What the reloads came to.
@@ -35,6 +37,7 @@ final class KernelContext: Sendable {
     inFlightMax.store(limits.inFlightPerSlotMax, ordering: .relaxed)
     requestTimeoutNs.store(UInt64(limits.requestTimeoutMs) * 1_000_000, ordering: .relaxed)
     uriSizeBytesMax.store(limits.uriSizeBytesMax, ordering: .relaxed)
+    bodySizeBytesMax.store(limits.bodySizeBytesMax, ordering: .relaxed)
     listPageRecordsMax.store(limits.listPageRecordsMax, ordering: .relaxed)
     readMultiMax.store(limits.batchMessagesMax, ordering: .relaxed)
   }

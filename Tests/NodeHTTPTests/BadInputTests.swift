@@ -134,6 +134,23 @@ import Testing
     #expect(try small.get("/api/v1/read/mutable/open/chunks").text.hasSuffix(#""data":[1]}"#))
   }
 
+  /// The node's own bound holds below the transport's, for JSON and for what a marker decodes to.
+  @Test func theNodeBoundsData() throws {
+    let node = try NodeProcess.memory(http: ["loops: 1"], more: "limits:\n  body_size_bytes_max: 1000\n")
+    let client = try HTTPConnection(port: node.port)
+    for (count, status) in [(998, 200), (999, 400), (100_000, 400)] {
+      let answer = try client.post("/api/v1/receive", #"{"tx":["mutable://open/a","\#(pattern(count))"]}"#)
+      #expect(answer.status == status, "\(count): \(answer.text)")
+      #expect(answer.status == 200 || answer.text.contains("limits.body_size_bytes_max"))
+    }
+    for (count, status) in [(1000, 200), (1001, 400)] {
+      let base64 = Data(count: count).base64EncodedString()
+      let marker = #"{"__b3nd_binary__":true,"encoding":"base64","data":"\#(base64)"}"#
+      #expect(try client.post("/api/v1/receive", #"{"tx":["mutable://open/a",\#(marker)]}"#).status == status)
+    }
+    #expect(try client.get("/api/v1/read/mutable/open/a").body.count == 1000)
+  }
+
   @Test func heads() throws {
     let node = try NodeProcess()
     func answer(_ text: String) throws -> HTTPConnection.Answer {

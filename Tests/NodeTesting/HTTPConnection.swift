@@ -44,11 +44,8 @@ public final class HTTPConnection {
         connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
-    guard status == 0 else {
-      let error = errno
-      close(descriptor)
-      throw Trouble.refused(error)
-    }
+    // deinit closes the descriptor: everything is initialised by now. Closing it here too would close another thread's.
+    guard status == 0 else { throw Trouble.refused(errno) }
   }
 
   deinit { close(descriptor) }

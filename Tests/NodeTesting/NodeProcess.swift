@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// A real node: the built executable in a folder of its own.
 public final class NodeProcess: @unchecked Sendable {
@@ -7,6 +8,8 @@ public final class NodeProcess: @unchecked Sendable {
   public private(set) var port: Int
   private let process: Process
   private let logFile: String
+  /// Somebody wanted it to end.
+  private var wasSignalled = false
 
   public var pid: Int32 { process.processIdentifier }
   public var pluginsDirectory: String { folder.path + "/plugins.d" }
@@ -60,7 +63,11 @@ public final class NodeProcess: @unchecked Sendable {
   }
 
   deinit {
-    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    if process.isRunning {
+      kill(process.processIdentifier, SIGKILL)
+    } else if !wasSignalled {
+      print("a node ended by itself with status \(process.terminationStatus):\n\(log)")
+    }
   }
 
   public func waitUntilHealthy(seconds: Double = 30) throws {
@@ -90,12 +97,15 @@ public final class NodeProcess: @unchecked Sendable {
     return receipt
   }
 
-  public func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+  public func signal(_ number: Int32) {
+    wasSignalled = true
+    kill(process.processIdentifier, number)
+  }
 
   /// Sends SIGTERM and waits; the exit status.
   @discardableResult
   public func stop() -> Int32 {
-    if process.isRunning { kill(process.processIdentifier, SIGTERM) }
+    if process.isRunning { signal(SIGTERM) }
     process.waitUntilExit()
     return process.terminationStatus
   }
@@ -123,21 +133,37 @@ public final class NodeProcess: @unchecked Sendable {
   }
 }
 
-/// A port that nobody has now.
+/// Ports that nobody has now, each given once by this process.
+///
+/// They lie below the range from which the system takes ports for clients: one from that range could be taken by a
+/// connection of another test before the node binds it, or a client that asks for it too early could be connected with
+/// itself.
 public enum FreePort {
+  private static let next = Mutex(Int.random(in: range))
+  private static let range = 10_000..<32_000
+
   public static func find() -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    while true {
+      let port = next.withLock { next in
+        next = next + 1 < range.upperBound ? next + 1 : range.lowerBound
+        return next
+      }
+      if isFree(port) { return port }
+    }
+  }
+
+  private static func isFree(_ port: Int) -> Bool {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     defer { close(descriptor) }
+    var on: Int32 = 1
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    return withUnsafeMutablePointer(to: &address) { pointer in
+    address.sin_port = in_port_t(port).bigEndian
+    return withUnsafePointer(to: &address) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        _ = bind(descriptor, $0, length)
-        _ = getsockname(descriptor, $0, &length)
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
       }
-      return Int(UInt16(bigEndian: pointer.pointee.sin_port))
     }
   }
 }

@@ -141,6 +141,12 @@ enum NodeTable {
         completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_write_result.self)
       return 0
     }
+    guard Int(clamping: data.size) <= kernel.bodySizeBytesMax.load(ordering: .relaxed) else {
+      data.release?(data.owner)
+      Answers.complete(
+        completion, BP_INVALID_ARGUMENT, "the data is longer than limits.body_size_bytes_max", as: bp_write_result.self)
+      return 0
+    }
     let (header, parent) = inherit(kernel, call)
     guard let lease = lease(caller, parent: parent, completion, bp_write_result.self) else {
       data.release?(data.owner)
