@@ -61,7 +61,7 @@ let kernel: [Target] = [
     path: "Sources/Kernel", swiftSettings: swift6),
   .executableTarget(
     name: "backplane",
-    dependencies: ["Kernel", .product(name: "ArgumentParser", package: "swift-argument-parser")] + nio,
+    dependencies: ["Kernel", "Conformance", .product(name: "ArgumentParser", package: "swift-argument-parser")] + nio,
     path: "Sources/backplane", swiftSettings: swift6),
 ]
 
@@ -83,6 +83,15 @@ let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
   + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
 
+// A product too: `backplane plugin check` runs it.
+let conformance: [Target] = [
+  .target(
+    name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance", swiftSettings: swift6),
+  .testTarget(
+    name: "ConformanceTests", dependencies: ["Conformance", "backplane", pluginAPI, pluginTestHost], exclude: ["Toys"],
+    swiftSettings: swift6),
+]
+
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
@@ -96,6 +105,7 @@ let tests: [Target] = [
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
   .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
@@ -121,12 +131,16 @@ let nodeTests: [Target] = [
   .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
+  .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 
 let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
-    path: "Benchmarks/Backends", swiftSettings: swift6)
+    path: "Benchmarks/Backends", swiftSettings: swift6),
+  .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(
+    name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
 ]
 
 let package = Package(
@@ -147,5 +161,5 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + tests + nodeTests + benchmarks
+  targets: libraries + kernel + backends + schemas + transports + conformance + tests + nodeTests + benchmarks
 )

@@ -35,8 +35,34 @@ struct Driver: @unchecked Sendable {
 
   init(_ backend: TestBackend, count: Int) {
     self.backend = backend
-    uris = (0..<count).map { bp_view(bytes("mutable://open/bench/\($0 % 100)/record-\($0)")) }
-    data = (0..<64).map { bp_view(bytes(#"{"n":\#($0 + 100),"text":""# + String(repeating: "x", count: 180) + #""}"#)) }
+    (uris, data) = Self.values(count: count)
+  }
+
+  static func values(count: Int) -> (uris: [bp_view], data: [bp_view]) {
+    let uris = (0..<count).map { bp_view(bytes("mutable://open/bench/\($0 % 100)/record-\($0)")) }
+    let data = (0..<64).map {
+      bp_view(bytes(#"{"n":\#($0 + 100),"text":""# + String(repeating: "x", count: 181) + #""}"#))
+    }
+    return (uris, data)
+  }
+
+  /// Submits a put of record `first` and the `count - 1` after it, `unitsInCall` by each call, without waiting.
+  func submit(_ first: Int, _ count: Int, unitsInCall: Int, version: UInt64, _ counter: CompletionCounter) {
+    // Ops stay until their unit completes, which may be after this returns: like the records, they are never freed.
+    let ops = UnsafeMutablePointer<bp_op>.allocate(capacity: count)
+    for index in 0..<count {
+      ops[index] = bp_op(
+        size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: BP_CONTENT_JSON, if_version: 0,
+        flags: 0, reserved: 0, uri: uris[first + index], data: data[(first + index + Int(version)) % data.count])
+    }
+    for start in stride(from: 0, to: count, by: unitsInCall) {
+      let units = (start..<min(start + unitsInCall, count)).map { index in
+        bp_unit(
+          size: .size(of: bp_unit.self), ops_count: 1, ops: ops + index, token: counter.token, call: nil,
+          ts_ms: 1_700_000_000_000 + version, version: version)
+      }
+      backend.table.pointee.apply(backend.plugin.pointee.`self`, units, UInt32(units.count))
+    }
   }
 
   func read(_ count: Int, seed: UInt64, _ counter: CompletionCounter) {
@@ -210,5 +236,9 @@ func sqliteBenchmark() throws {
   measure("sqlite page of 1,000", 200) { driver.page("mutable://open/", limit: 1_000, rounds: 200, counter) }
 }
 
-try memoryBenchmark()
-try sqliteBenchmark()
+if CommandLine.arguments.dropFirst().first == "durable" {
+  try Durable.run(rounds: CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 5)
+} else {
+  try memoryBenchmark()
+  try sqliteBenchmark()
+}

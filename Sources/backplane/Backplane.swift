@@ -8,6 +8,7 @@ enum EntryPoint {
   static func main() {
     // A probe is this executable too; it must not pay for parsing a command line.
     if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
+    if CommandLine.arguments.dropFirst().first == PluginCheckChild.argument { PluginCheckChild.main() }
     if CommandLine.arguments.contains("serve") { Signals.block() }
     // Off the main actor: every await of what is not bound to it would hop twice.
     Task.detached { await Backplane.runToExit() }

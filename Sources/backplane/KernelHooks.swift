@@ -1,3 +1,4 @@
+import Conformance
 import Foundation
 import Kernel
 
@@ -16,7 +17,7 @@ enum KernelHooks {
     var refusal: String?
   }
 
-  /// One check of `plugin check` or of `config check --plugins`.
+  /// One check of `config check --plugins`.
   struct CheckResult: Sendable {
     var name: String
     var isPassed: Bool
@@ -43,9 +44,11 @@ enum KernelHooks {
     describe(PluginInspector.inspect(file))
   }
 
-  /// Runs the conformance suite of the file's kinds in a child process.
-  static func checkPlugin(_ file: String) async throws -> [CheckResult] {
-    throw notBuilt("plugin check")
+  /// Runs the conformance suite of the file's kinds in a child process, with the configuration given or the suite's own.
+  static func checkPlugin(
+    _ file: String, seed: UInt64, configuration: String?, timeoutMs: Int
+  ) async throws -> ConformanceReport {
+    try PluginCheckRun.run(file, seed: seed, configuration: configuration, timeoutMs: timeoutMs)
   }
 
   /// Lets every slot's plugin judge its configuration in a probe; one result a slot.
@@ -63,9 +66,5 @@ enum KernelHooks {
     return PluginDescription(
       file: plugin.file, id: manifest.id, version: manifest.version, kinds: manifest.kinds, schemes: manifest.schemes,
       manifest: nil, refusal: nil)
-  }
-
-  private static func notBuilt(_ command: String) -> CommandFailure {
-    CommandFailure(.internal, "`\(command)` is not part of this build.")
   }
 }

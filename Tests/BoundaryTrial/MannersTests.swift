@@ -3,6 +3,7 @@ import PluginTestHost
 import Testing
 
 /// The test host notices each breach: a toy without manners commits them one by one.
+@Suite(.timeLimit(.minutes(1)))
 struct MannersTests {
   @Test(
     arguments: [

@@ -4,6 +4,7 @@ import PluginTestHost
 import Testing
 
 /// A toy of every kind, in C and in Swift, through the boundary. Each ends with clean manners.
+@Suite(.timeLimit(.minutes(1)))
 struct ToyTests {
   private func withToy(
     _ language: Language, _ c: String, _ swift: Entry, node: InMemoryNode = InMemoryNode(),
@@ -142,12 +143,48 @@ struct ToyTests {
   @Test(arguments: Language.allCases)
   func httpUpgrade(_ language: Language) async throws {
     try await withToy(language, "http_upgrade", Entry(ServiceToy.entry)) { (host: TestHost) async throws in
-      let connection = try host.upgrade("/socket", credits: 2)
-      var chunks = connection.chunks.makeAsyncIterator()
-      #expect(host.input(connection.token, "one") > 0)
-      #expect(await chunks.next() == "one")
-      #expect(host.input(connection.token, "bye") == 0)
+      // One credit for the head, four for bytes: the echo of more has to wait.
+      let connection = try host.upgrade("/socket", credits: 5)
+      var sent = connection.chunks.makeAsyncIterator()
+      #expect(await sent.next() == .accepted(status: 101, header: "upgrade: toy"))
+      #expect(connection.inputCredits == 8)
+      #expect(await host.send("onetwo", over: connection))
+      #expect(await sent.next() == .bytes("onet"))
+      // Six came in, four went out: the window is what the toy can still hold.
+      #expect(connection.inputCredits == 6)
+      // More than the window: the rest is sent as the toy allows it, and it allows it as its bytes leave.
+      let sending = Task { await host.send("three-and-more-than-that", over: connection) }
+      var echo = ""
+      while echo.utf8.count < "wothree-and-more-than-that".utf8.count {
+        connection.grant(3)
+        guard case .bytes(let text) = await sent.next() else { break }
+        echo += text
+      }
+      #expect(echo == "wothree-and-more-than-that")
+      #expect(await sending.value)
+      #expect(connection.inputCredits == 8)
+      #expect(!connection.isCompleted)
+      host.endInput(of: connection)
       #expect(await connection.value == BP_OK)
+      #expect(await sent.next() == nil)
+      #expect(!(await host.send("late", over: connection)))
+    }
+  }
+
+  @Test(arguments: Language.allCases)
+  func anUpgradeIsGivenUpOrStopped(_ language: Language) async throws {
+    try await withToy(language, "http_upgrade", Entry(ServiceToy.entry)) { (host: TestHost) async throws in
+      // The client goes while its input waits for credit.
+      let gone = try host.upgrade("/socket", credits: 1)
+      let sending = Task { await host.send("more than the toy can hold", over: gone) }
+      while gone.inputCredits > 0, !Task.isCancelled { await Task.yield() }
+      gone.cancel()
+      #expect(await gone.value == BP_CANCELLED)
+      #expect(!(await sending.value))
+      // The toy notices a host that sends more than was granted.
+      let flooded = try host.upgrade("/socket", credits: 1)
+      host.breakGrant(of: flooded, "nine bytes")
+      #expect(await flooded.value == BP_INTERNAL)
       // One that stop must end.
       _ = try host.upgrade("/socket", credits: 2)
     }
@@ -155,23 +192,66 @@ struct ToyTests {
 
   @Test(arguments: Language.allCases)
   func state(_ language: Language) async throws {
-    let lines: [[UInt8]] = [[UInt8]("a://b/1\0one"), [UInt8]("a://b/2\0two"), [UInt8]("a://b/3\0three")]
+    let records = ["+a://b/1\0one", "+a://b/2\0two", "+a://b/3\0three"].map { [UInt8]($0) }
     try await withToy(language, "state", Entry(ServiceToy.entry)) { (old: TestHost) async throws in
-      for (index, line) in lines.enumerated() {
+      for (index, record) in records.enumerated() {
         let code = try await old.importState(
-          line, phase: BP_STATE_SNAPSHOT, sequence: UInt64(index), isLast: index == lines.count - 1)
+          record, phase: BP_STATE_SNAPSHOT, sequence: UInt64(index), isLast: index == records.count - 1)
         #expect(code == BP_OK)
       }
       // The toy in C waits for credit; the one in Swift needs it up front.
-      let stream = try old.export(phase: BP_STATE_SNAPSHOT, credits: language == .c ? 1 : 16)
-      var exported: [[UInt8]] = []
-      for await chunk in stream.chunks {
-        exported.append(chunk)
-        stream.grant(1)
+      #expect(try await export(old, BP_STATE_SNAPSHOT, credits: language == .c ? 1 : 16) == records)
+
+      // The rest: one put again, one deleted, one new, one that came and went.
+      func put(_ uri: String, _ value: String) async throws {
+        if language == .c {
+          try await old.apply(.put(uri, [UInt8](value)))
+        } else {
+          try await old.handle(uri, method: "PUT", body: value)
+        }
       }
-      #expect(exported == lines)
-      #expect(await stream.value == BP_OK)
+      func delete(_ uri: String) async throws {
+        if language == .c { try await old.apply(.delete(uri)) } else { try await old.handle(uri, method: "DELETE") }
+      }
+      try await put("a://b/1", "replaced")
+      try await delete("a://b/2")
+      try await put("a://b/4", "new")
+      try await put("a://b/5", "brief")
+      try await delete("a://b/5")
+      let rest = try await export(old, BP_STATE_REST, credits: language == .c ? 1 : 16)
+      #expect(
+        rest.map { String(decoding: $0, as: UTF8.self) }
+          == ["+a://b/1\0replaced", "-a://b/2", "+a://b/4\0new", "-a://b/5"])
+
+      // The successor ends with exactly what the old one has.
+      let entry = language == .c ? try await Toolbox.c("state") : Entry(ServiceToy.entry)
+      let new = try TestHost(entry: entry.pointer)
+      try await new.start()
+      for (phase, chunks) in [(BP_STATE_SNAPSHOT, records), (BP_STATE_REST, rest)] {
+        for (index, chunk) in (chunks + [[]]).enumerated() {
+          let code = try await new.importState(
+            chunk, phase: phase, sequence: UInt64(index), isLast: index == chunks.count)
+          #expect(code == BP_OK)
+        }
+      }
+      let ended = ["+a://b/1\0replaced", "+a://b/3\0three", "+a://b/4\0new"].map { [UInt8]($0) }
+      #expect(try await export(old, BP_STATE_SNAPSHOT, credits: 16) == ended)
+      #expect(try await export(new, BP_STATE_SNAPSHOT, credits: 16) == ended)
+      try await new.stop()
+      new.destroy()
+      #expect(new.violations.isEmpty)
     }
+  }
+
+  private func export(_ host: TestHost, _ phase: UInt32, credits: UInt32) async throws -> [[UInt8]] {
+    let stream = try host.export(phase: phase, credits: credits)
+    var exported: [[UInt8]] = []
+    for await chunk in stream.chunks {
+      exported.append(chunk)
+      stream.grant(1)
+    }
+    #expect(await stream.value == BP_OK)
+    return exported
   }
 
   @Test func aRefusedConfigurationNamesKeyAndPlace() async throws {

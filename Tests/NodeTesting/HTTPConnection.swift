@@ -120,6 +120,22 @@ public final class HTTPConnection {
     return Answer(status: status, headers: headers, body: body)
   }
 
+  /// Everything up to the end, for a protocol that is not HTTP.
+  public func readToEnd() throws -> String {
+    while true {
+      do { try fill() } catch Trouble.closed { break }
+    }
+    defer { buffer = [] }
+    return String(decoding: buffer, as: UTF8.self)
+  }
+
+  /// Whether bytes, or the end of the connection, come within `withinMs` milliseconds.
+  public func hasInput(withinMs timeoutMs: Int32) throws -> Bool {
+    if !buffer.isEmpty { return true }
+    var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&watched, 1, timeoutMs) > 0
+  }
+
   /// True when the server closes the connection cleanly, with nothing more to read.
   public func waitForClose() throws -> Bool {
     do {

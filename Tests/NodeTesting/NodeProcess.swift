@@ -44,7 +44,7 @@ public final class NodeProcess: @unchecked Sendable {
     variables["BACKEND_URL"] = configuration == nil ? "memory://" : nil
     for (key, value) in environment { variables[key] = value }
     logFile = folder.path + "/node-\(UUID().uuidString.prefix(4)).log"
-    FileManager.default.createFile(atPath: logFile, contents: nil)
+    _ = FileManager.default.createFile(atPath: logFile, contents: nil)
     process = Process()
     process.executableURL = URL(fileURLWithPath: BuiltProducts.backplane)
     process.arguments = ["serve"] + arguments
@@ -155,7 +155,7 @@ public enum CommandLineTool {
     process.standardInput = FileHandle.nullDevice
     // Files, not pipes: a pipe that is full would stop the program, and one that a grandchild inherits never ends.
     let base = NSTemporaryDirectory() + "backplane-tool-\(UUID().uuidString)"
-    for name in ["out", "err"] { FileManager.default.createFile(atPath: "\(base).\(name)", contents: nil) }
+    for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: "\(base).\(name)", contents: nil) }
     defer { for name in ["out", "err"] { try? FileManager.default.removeItem(atPath: "\(base).\(name)") } }
     process.standardOutput = FileHandle(forWritingAtPath: base + ".out")
     process.standardError = FileHandle(forWritingAtPath: base + ".err")

@@ -9,41 +9,21 @@ public enum ProbeChild {
 
   /// Runs the probe and ends the process.
   public static func main() -> Never {
-    guard CommandLine.arguments.count > 2, let parent = Int32(CommandLine.arguments[2]),
-      bp_shim_die_with_parent(parent) == 0
+    guard let entry = ChildEntry(cpuSecondsMax: 30, descriptorsMax: 256),
+      let request = try? JSONDecoder().decode(ProbeRequest.self, from: Data(entry.input))
     else { exit(64) }
-    limit()
-    let input = FileHandle.standardInput.readDataToEndOfFile()
-    guard let request = try? JSONDecoder().decode(ProbeRequest.self, from: input) else { exit(64) }
-    // The plugin may print: standard output is ours alone.
-    let answers = fcntl(1, F_DUPFD_CLOEXEC, 3)
-    dup2(2, 1)
-    let outcome = Probe(answers: answers, request: request).run()
-    send(ProbeEvent(began: nil, ended: outcome), to: answers)
-    // Without static destructors: a plugin's must not run here either (core.h, "Life cycle").
-    _exit(0)
+    let outcome = Probe(entry: entry, request: request).run()
+    send(ProbeEvent(began: nil, ended: outcome), to: entry)
+    entry.end()
   }
 
-  private static func limit() {
-    func set(_ resource: __rlimit_resource, _ value: UInt) {
-      var limit = rlimit(rlim_cur: value, rlim_max: value)
-      setrlimit(__rlimit_resource_t(resource.rawValue), &limit)
-    }
-    set(RLIMIT_CORE, 0)
-    set(RLIMIT_CPU, 30)
-    set(RLIMIT_NOFILE, 256)
-    set(RLIMIT_FSIZE, 1 << 30)
-  }
-
-  fileprivate static func send(_ event: ProbeEvent, to descriptor: Int32) {
-    guard var data = try? JSONEncoder().encode(event) else { return }
-    data.append(0x0a)
-    _ = data.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+  fileprivate static func send(_ event: ProbeEvent, to entry: ChildEntry) {
+    if let data = try? JSONEncoder().encode(event) { entry.send(Array(data)) }
   }
 }
 
 private struct Probe {
-  let answers: Int32
+  let entry: ChildEntry
   let request: ProbeRequest
 
   func run() -> ProbeEvent.Outcome {
@@ -70,7 +50,7 @@ private struct Probe {
       image, kernel, kind, "self-test", "{}", BP_PURPOSE_TEST, stateDirectory: request.scratchDirectory, test: true)
   }
 
-  private func begin(_ step: String) { ProbeChild.send(ProbeEvent(began: step, ended: nil), to: answers) }
+  private func begin(_ step: String) { ProbeChild.send(ProbeEvent(began: step, ended: nil), to: entry) }
 
   /// One throwaway instance.
   private func instance(

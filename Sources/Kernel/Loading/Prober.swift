@@ -64,7 +64,7 @@ final class Prober: Sendable {
       }
       throw refuse(
         Refusal.Code.probeCrashed,
-        "it crashed in \(step) (\(Prober.cause(ending)))\(Prober.tail(ending.errors)); mend it and drop it in again")
+        "it crashed in \(step) (\(ending.cause))\(Prober.tail(ending.errors)); mend it and drop it in again")
     }
     if outcome.isAccepted {
       remember(verdict)
@@ -82,15 +82,6 @@ final class Prober: Sendable {
     return SlotRefusals.refused(
       step: outcome.step, code: outcome.refusalCode ?? Refusal.Code.probeFailed, problems: outcome.problems, plugin,
       slot, phase: outcome.step == "configure" ? .configured : .probed)
-  }
-
-  private static func cause(_ ending: Child.Ending) -> String {
-    guard ending.signal != 0 else { return "it ended with status \(ending.status)" }
-    let names: [Int32: String] = [
-      SIGSEGV: "SIGSEGV", SIGABRT: "SIGABRT", SIGILL: "SIGILL", SIGBUS: "SIGBUS", SIGFPE: "SIGFPE",
-      SIGKILL: "SIGKILL", SIGTRAP: "SIGTRAP", SIGXCPU: "SIGXCPU", SIGTERM: "SIGTERM",
-    ]
-    return names[ending.signal] ?? "signal \(ending.signal)"
   }
 
   /// The last line it wrote to its standard error.

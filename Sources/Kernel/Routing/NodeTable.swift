@@ -58,9 +58,7 @@ enum NodeTable {
         completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_read_result.self)
       return 0
     }
-    var header = call?.pointee ?? emptyCall
-    let parent = header.parent == 0 ? nil : kernel.judgements.find(header.parent)
-    if let parent, header.deadline_ns == 0 { header.deadline_ns = parent.deadlineNs }
+    let (header, parent) = inherit(kernel, call)
     guard let lease = lease(caller, parent: parent, completion, bp_read_result.self) else { return 0 }
     defer { kernel.ring.release(lease) }
     caller.outgoing.add(1, ordering: .relaxed)
@@ -81,8 +79,19 @@ enum NodeTable {
     return token
   }
 
+  /// The call's header and the message that it is part of. What the call does not say itself is the parent's.
+  @inline(__always)
+  private static func inherit(
+    _ kernel: KernelContext, _ call: UnsafePointer<bp_call>?
+  ) -> (bp_call, parent: WriteRequest?) {
+    var header = call?.pointee ?? emptyCall
+    let parent = header.parent == 0 ? nil : kernel.judgements.find(header.parent)
+    if let parent, header.deadline_ns == 0 { header.deadline_ns = parent.deadlineNs }
+    return (header, parent)
+  }
+
   /// A record of the same message.
-  private static func answer(_ record: WriteRequest.OverlayRecord, _ completion: bp_completion) {
+  static func answer(_ record: WriteRequest.OverlayRecord, _ completion: bp_completion) {
     switch record {
     case .absent: Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
     case .present(let record):
@@ -132,8 +141,7 @@ enum NodeTable {
         completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_write_result.self)
       return 0
     }
-    let header = call?.pointee ?? emptyCall
-    let parent = header.parent == 0 ? nil : kernel.judgements.find(header.parent)
+    let (header, parent) = inherit(kernel, call)
     guard let lease = lease(caller, parent: parent, completion, bp_write_result.self) else {
       data.release?(data.owner)
       return 0
@@ -159,11 +167,12 @@ enum NodeTable {
         completion, BP_INVALID_ARGUMENT, "more URIs than limits.batch_messages_max", as: bp_result.self)
       return 0
     }
-    guard let lease = lease(caller, parent: nil, completion, bp_result.self) else { return 0 }
+    let (header, parent) = inherit(kernel, call)
+    guard let lease = lease(caller, parent: parent, completion, bp_result.self) else { return 0 }
     defer { kernel.ring.release(lease) }
     caller.outgoing.add(1, ordering: .relaxed)
     let list = (0..<Int(count)).map { Array(uris![$0].bytes) }
-    ReadMultiRequest(caller, call?.pointee ?? emptyCall, list, lease, completion) {
+    ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
     }.run()
     return 0
@@ -176,7 +185,8 @@ enum NodeTable {
     guard let caller = admit(handle, completion, bp_list_result.self) else { return 0 }
     let kernel = caller.kernel
     let request = request!.pointee
-    guard let lease = lease(caller, parent: nil, completion, bp_list_result.self) else { return 0 }
+    let (header, parent) = inherit(kernel, call)
+    guard let lease = lease(caller, parent: parent, completion, bp_list_result.self) else { return 0 }
     defer { kernel.ring.release(lease) }
     let prefix: [UInt8]? = NormalForm.with(request.uri, lease.generation) { normal in
       normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
@@ -197,7 +207,7 @@ enum NodeTable {
       pattern: request.pattern.size == 0 ? nil : request.pattern.text, sortBy: sort,
       isDescending: request.flags & BP_LIST_DESCENDING != 0)
     caller.outgoing.add(1, ordering: .relaxed)
-    let list = ListRequest(caller, call?.pointee ?? emptyCall, prefix: prefix, query, lease, completion) {
+    let list = ListRequest(caller, header, prefix: prefix, query, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
     }
     return list.start()

@@ -7,6 +7,8 @@ final class ReadMultiRequest: @unchecked Sendable {
   // @unchecked: one read runs at a time, each after the completion of the one before.
   private let caller: Instance
   private let call: OwnedCall
+  /// The message whose judgement asks; its earlier ops are seen.
+  private let parent: WriteRequest?
   private let lease: Lease
   private let completion: bp_completion
   private let answered: @Sendable () -> Void
@@ -15,13 +17,15 @@ final class ReadMultiRequest: @unchecked Sendable {
   private let turn = Atomic<Int>(0)
 
   init(
-    _ caller: Instance, _ call: bp_call, _ uris: [[UInt8]], _ lease: Lease, _ completion: bp_completion,
+    _ caller: Instance, _ call: bp_call, parent: WriteRequest?, _ uris: [[UInt8]], _ lease: Lease,
+    _ completion: bp_completion,
     answered: @escaping @Sendable () -> Void
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
     self.call = OwnedCall(
       call, generation: 0, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
+    self.parent = parent
     self.uris = uris
     self.completion = completion
     self.answered = answered
@@ -52,6 +56,7 @@ final class ReadMultiRequest: @unchecked Sendable {
         guard let normal else {
           return Answers.complete(inner, BP_NOT_FOUND, as: bp_read_result.self)
         }
+        if let record = parent?.overlay(normal.bytes) { return NodeTable.answer(record, inner) }
         _ = ReadPath.read(caller, call.header.pointee, normal, lease, inner, answered: nil)
       }
     }

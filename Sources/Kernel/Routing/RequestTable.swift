@@ -52,13 +52,13 @@ final class RequestTable: @unchecked Sendable {
   /// Cancels a request of `caller`'s; a token that is finished or another's does nothing.
   func cancel(_ caller: Instance, _ token: bp_token) {
     guard let request = state.withLock({ $0.requests[token] }), request.caller === caller else { return }
-    request.giveUp(BP_CANCELLED, "the caller gave the request up")
+    giveUp(token, request, BP_CANCELLED, "the caller gave the request up")
   }
 
   /// Gives up every request of one caller: it is being stopped.
   func cancelAll(of caller: Instance) {
-    for request in state.withLock({ Array($0.requests.values) }) where request.caller === caller {
-      request.giveUp(BP_CANCELLED, "the caller is being stopped")
+    for (token, request) in state.withLock({ $0.requests }) where request.caller === caller {
+      giveUp(token, request, BP_CANCELLED, "the caller is being stopped")
     }
   }
 
@@ -70,10 +70,21 @@ final class RequestTable: @unchecked Sendable {
       let now = Clock.monotonicNs()
       next = now + RequestTable.tickNs
       let late = state.withLock { state in
-        state.requests.isEmpty ? [] : state.requests.values.filter { $0.deadlineNs != 0 && $0.deadlineNs <= now }
+        state.requests.isEmpty ? [:] : state.requests.filter { $1.deadlineNs != 0 && $1.deadlineNs <= now }
       }
-      for request in late { request.giveUp(BP_DEADLINE_EXCEEDED, "the request's deadline has passed") }
+      for (token, request) in late {
+        giveUp(token, request, BP_DEADLINE_EXCEEDED, "the request's deadline has passed")
+      }
     }
+  }
+
+  /// Takes it out by the key: the request itself may not have been told its token yet, and would stay here with its
+  /// lease for ever.
+  private func giveUp(
+    _ token: bp_token, _ request: any PendingRequest, _ code: bp_code, _ message: StaticString
+  ) {
+    request.giveUp(code, message)
+    remove(token)
   }
 
   func shutDown() {

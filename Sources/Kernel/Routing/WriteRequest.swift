@@ -44,13 +44,15 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   let isAnswered = Atomic<Bool>(false)
   private let requestToken = Atomic<UInt64>(0)
-  private let openJudgement = Atomic<UInt64>(0)
-  private var judge: Instance?
+  /// The judgement that is open and not direct. Under a lock, because a deadline cancels it from a thread of its own.
+  private let openJudgement = Mutex<(judge: Instance, token: bp_token)?>(nil)
 
   private struct Legs {
     var outcomes: [Leg?]
     var tokens: [bp_token]
     var isDecided = false
+    /// The write was acknowledged, and those that it did not wait for are on record as behind.
+    var areMissesRecorded = false
   }
   private enum Leg {
     case applied(durability: UInt32, absent: Int)
@@ -191,7 +193,6 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
     turn.store(0, ordering: .relaxed)
     verdictFailure = nil
-    judge = schema
     judging = next
     let context = Unmanaged.passRetained(self)
     let token = CallSlab.shared.open(
@@ -220,7 +221,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(schema, .judge, token) }
     } else {
       register()
-      openJudgement.store(token, ordering: .releasing)
+      openJudgement.withLock { $0 = (schema, token) }
       caller.kernel.judgements.begin(token, self)
       let lent = UncheckedMessage(pointer: message)
       Dispatcher.run(schema, .judge, token) { [self] in
@@ -237,8 +238,11 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   /// A schema has completed. The verdict's views are valid until this returns.
   private func judged(_ result: UnsafePointer<bp_result>) {
-    let token = openJudgement.exchange(0, ordering: .acquiringAndReleasing)
-    if token != 0 { caller.kernel.judgements.end(token) }
+    let ended = openJudgement.withLock { open in
+      defer { open = nil }
+      return open?.token
+    }
+    if let ended { caller.kernel.judgements.end(ended) }
     verdict.removeAll(keepingCapacity: true)
     if result.pointee.code == BP_OK {
       let given = UnsafeRawPointer(result).assumingMemoryBound(to: bp_verdict.self).pointee
@@ -412,27 +416,26 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func ended(_ index: Int, _ leg: Leg) {
-    let (isLate, isLast) = legs.withLock { legs -> (Bool, Bool) in
+    let (isLate, isMissed, isLast) = legs.withLock { legs -> (Bool, Bool, Bool) in
       legs.outcomes[index] = leg
-      return (legs.isDecided, legs.outcomes.allSatisfy { $0 != nil })
+      return (legs.isDecided, legs.areMissesRecorded, legs.outcomes.allSatisfy { $0 != nil })
     }
     if isLate {
       // A write that was acknowledged without this backend has arrived there after all.
-      if case .applied = leg, isAccepted.load(ordering: .acquiring) { caller.kernel.behind.caughtUp(backends[index]) }
+      if case .applied = leg, isMissed { caller.kernel.behind.caughtUp(backends[index]) }
     } else if isLast {
-      decide(atDeadline: false)
+      decide()
     } else if isConditionalUnit {
       continueConditional(index, leg)
     }
   }
 
   private var isConditionalUnit: Bool { backends.count > 1 && ops.contains { $0.condition != BP_IF_ANY } }
-  private let isAccepted = Atomic<Bool>(false)
 
   /// With preconditions and several backends: the first that can says whether they hold, then the rest apply without.
   private func continueConditional(_ index: Int, _ leg: Leg) {
     switch leg {
-    case .refusedPrecondition: decide(atDeadline: false)
+    case .refusedPrecondition: decide()
     case .failed:
       let someApplied = legs.withLock { $0.outcomes.contains { if case .applied = $0 { true } else { false } } }
       if !someApplied, index + 1 < backends.count { submit(leg: index + 1, ops: unitOps!) }
@@ -449,8 +452,8 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
-  /// Says what the outcomes come to and answers the client.
-  private func decide(atDeadline: Bool) {
+  /// Says what the outcomes come to and answers the client; `givenUp` when that does not wait for all of them.
+  private func decide(givenUp: CallFailure? = nil) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let outcomes = legs.withLock { legs -> [Leg?] in
       legs.isDecided = true
@@ -474,18 +477,26 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
     let policy = lease.withGeneration { $0.writePolicy }
     guard accepted > 0, policy.isSatisfied(accepted: accepted, of: backends.count) else {
-      return complete(refused(failure, precondition, atDeadline: atDeadline))
+      return complete(refused(failure, precondition, givenUp))
     }
-    isAccepted.store(true, ordering: .releasing)
     // Recorded before the acknowledgement, so that no restart reads an old value as if it were the newest.
     for (index, outcome) in outcomes.enumerated() {
       if case .applied = outcome { continue }
-      var reason = "it had not answered when the request's deadline passed"
+      var reason = "it had not answered when the request was given up"
       if case .failed(let failed) = outcome { reason = failed.message }
       if case .refusedPrecondition = outcome { reason = "its record was another" }
       caller.kernel.missedWrites.add(1, ordering: .relaxed)
       caller.kernel.behind.missed(backends[index], reason: reason)
     }
+    // One that arrived while its miss was being recorded has nobody else to say so.
+    let arrived = legs.withLock { legs in
+      legs.areMissesRecorded = true
+      return legs.outcomes.indices.filter { index in
+        guard outcomes[index] == nil, case .applied = legs.outcomes[index] else { return false }
+        return true
+      }
+    }
+    for index in arrived { caller.kernel.behind.caughtUp(backends[index]) }
     let isMiss = verb == BP_VERB_DELETE && absentEverywhere
     if isMiss {
       return complete(CallFailure(code: BP_NOT_FOUND, "Not found: \(uriReceived.text)"))
@@ -500,17 +511,12 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     end()
   }
 
-  private func refused(_ failure: CallFailure?, _ precondition: Int?, atDeadline: Bool) -> CallFailure {
+  private func refused(_ failure: CallFailure?, _ precondition: Int?, _ givenUp: CallFailure?) -> CallFailure {
     if let precondition {
       let uri = precondition < ops.count ? ops[precondition].uri.text : uriReceived.text
       return CallFailure(code: BP_FAILED_PRECONDITION, "Precondition failed: \(uri)")
     }
-    if atDeadline {
-      return CallFailure(
-        code: BP_DEADLINE_EXCEEDED, "the request's deadline has passed before enough backends took the write",
-        isRetryable: true)
-    }
-    return failure ?? .noBackend
+    return givenUp ?? failure ?? .noBackend
   }
 
   // MARK: Ending
@@ -536,10 +542,11 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     let isApplying = legs.withLock { $0.tokens.contains { $0 != 0 } }
     if isApplying {
       // Some backends may have it: what they reached decides, and the others are behind.
-      decide(atDeadline: true)
+      decide(
+        givenUp: CallFailure(code: code, "\(message) before enough backends took the write", isRetryable: true))
     } else {
       finish(CallFailure(code: code, "\(message)", isRetryable: true))
-      if let judge { judge.cancel(openJudgement.load(ordering: .acquiring)) }
+      if let (judge, token) = openJudgement.withLock({ $0 }) { judge.cancel(token) }
     }
     for (backend, token) in zip(backends, legs.withLock { $0.tokens }) where token != 0 { backend.cancel(token) }
   }

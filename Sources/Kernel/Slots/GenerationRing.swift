@@ -85,8 +85,10 @@ final class GenerationRing: @unchecked Sendable {
   /// No lease is given from now on: the node is ending. The reload thread only.
   func close() { current.store(0, ordering: .sequentiallyConsistent) }
 
+  /// Zero for a number that is not current any more means that nobody has it or will get it: sequentially consistent,
+  /// as `publish` and `acquire` are, so that whoever took a lease before it lost is seen here.
   func leases(_ number: UInt64) -> Int {
-    entries[GenerationRing.index(number)].leases.load(ordering: .acquiring)
+    entries[GenerationRing.index(number)].leases.load(ordering: .sequentiallyConsistent)
   }
 
   /// Frees the entry of a superseded generation without leases. The reload thread only.

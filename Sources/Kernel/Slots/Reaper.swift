@@ -47,9 +47,10 @@ final class Reaper: @unchecked Sendable {
 
   /// Superseded generations that are still held, with their age and leases.
   func held() -> [(number: UInt64, ageMs: Int, leases: Int)] {
-    let now = Clock.monotonicNs()
     return state.withLock { state in
-      state.held.map { held in
+      // Read under the lock: a generation that is superseded meanwhile would be younger than now.
+      let now = Clock.monotonicNs()
+      return state.held.map { held in
         (
           held.generation.number, Int((now - held.sinceNs) / 1_000_000), kernel.ring.leases(held.generation.number)
         )
@@ -96,7 +97,6 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func look() {
-    let now = Clock.monotonicNs()
     let limits = state.withLock { $0.limits }
     let drained = state.withLock { state -> [Generation] in
       let drained = state.held.filter { kernel.ring.leases($0.generation.number) == 0 }.map(\.generation)
@@ -111,6 +111,8 @@ final class Reaper: @unchecked Sendable {
       }
     }
     let counts = state.withLock { state -> Int in
+      // Read under the lock: a generation that is superseded meanwhile would be younger than now.
+      let now = Clock.monotonicNs()
       for index in state.held.indices {
         let ageMs = Int((now - state.held[index].sinceNs) / 1_000_000)
         if ageMs > limits.drainSoftMs, !state.held[index].isReported {

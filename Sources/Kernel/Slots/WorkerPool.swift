@@ -8,7 +8,8 @@ final class WorkerPool: @unchecked Sendable {
   // @unchecked: `jobs` and `isClosed` are only touched under the mutex.
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  private var jobs: [@Sendable () -> Void] = []
+  /// Taken jobs are nil, so that what they hold goes with them and not when the queue is next empty.
+  private var jobs: [(@Sendable () -> Void)?] = []
   private var head = 0
   private var isClosed = false
   private let queueMax: Int
@@ -61,13 +62,18 @@ final class WorkerPool: @unchecked Sendable {
         return
       }
       let job = jobs[head]
+      jobs[head] = nil
       head += 1
       if head == jobs.count {
         jobs.removeAll(keepingCapacity: true)
         head = 0
+      } else if head >= 64, head * 2 >= jobs.count {
+        // A queue that is never empty does not grow for ever.
+        jobs.removeFirst(head)
+        head = 0
       }
       pthread_mutex_unlock(mutex)
-      job()
+      job?()
     }
   }
 }

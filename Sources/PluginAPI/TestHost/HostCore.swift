@@ -88,6 +88,7 @@ final class HostCore: Sendable {
       return nil
     }
     guard let call else { return }
+    wakeInput(call)
     let size = Int(result.pointee.size)
     if size < call.resultSize {
       violate(
@@ -118,6 +119,7 @@ final class HostCore: Sendable {
       return (call, answer)
     }
     guard let (call, answer) = found else { return }
+    wakeInput(call)
     failure.withResult(size: UInt32(call.resultSize)) { result in
       withUnsafePointer(to: result) { pointer in
         // The struct at `pointer` is a bare header: exactly that much is copied, the rest is zero.

@@ -54,10 +54,8 @@ enum HostTable {
           guard let core = HostRegistry.find(instance, "cancel") else { return }
           core.state.withLock { $0.hostCalls[token] }?.cancel()
         },
-        grant: { instance, token, _ in
-          guard let core = HostRegistry.find(instance, "grant") else { return BP_CLOSED }
-          // The node's only stream, read_multi, is bounded by its request and needs no credit.
-          return core.state.withLock { $0.hostCalls[token] == nil } ? BP_CLOSED : BP_OK
+        grant: { instance, token, credits in
+          HostRegistry.find(instance, "grant")?.grant(token, credits) ?? BP_CLOSED
         },
         log: { instance, level, message, fields, count in
           HostRegistry.find(instance, "log")?.log(level, message, UnsafeBufferPointer(start: fields, count: Int(count)))

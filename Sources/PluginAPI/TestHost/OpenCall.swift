@@ -21,12 +21,17 @@ final class OpenCall: @unchecked Sendable {
   /// Nobody listens any more: chunks are answered with BP_CANCELLED.
   var isGivenUp = false
   var timer: Task<Void, Never>?
+  /// How much input the plugin allows now (`bp_host.grant`); nil when the call takes none.
+  var inputCredits: UInt64?
+  /// Whoever has input and no credit for it.
+  var inputWaiters: [CheckedContinuation<Void, Never>] = []
 
   init(
-    resultSize: Int, resultName: String, arena: RequestArena, credits: UInt64,
+    resultSize: Int, resultName: String, arena: RequestArena, credits: UInt64, takesInput: Bool,
     answer: @escaping @Sendable (UnsafePointer<bp_result>) -> Void,
     chunk: (@Sendable (UnsafePointer<bp_chunk>) -> Void)?
   ) {
+    inputCredits = takesInput ? 0 : nil
     self.resultSize = resultSize
     self.resultName = resultName
     self.arena = arena

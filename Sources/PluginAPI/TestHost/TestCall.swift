@@ -81,7 +81,7 @@ extension TestHost {
 
   func open<Result: BitwiseCopyable>(
     _ type: Result.Type, mode: CallMode, deadline: Duration?, generation: UInt64, credits: UInt32,
-    submit: @escaping (RequestArena, UnsafePointer<bp_call>, bp_token) -> Void,
+    takesInput: Bool = false, submit: @escaping (RequestArena, UnsafePointer<bp_call>, bp_token) -> Void,
     answer: @escaping @Sendable (Result) -> Void, chunk: (@Sendable (UnsafePointer<bp_chunk>) -> Void)?
   ) throws -> bp_token {
     guard core.life == .serving else {
@@ -99,7 +99,7 @@ extension TestHost {
     let call = arena.make(header)
     let open = OpenCall(
       resultSize: MemoryLayout<Result>.size, resultName: "\(type)", arena: arena, credits: UInt64(credits),
-      answer: { answer(UnsafeRawPointer($0).load(as: Result.self)) }, chunk: chunk)
+      takesInput: takesInput, answer: { answer(UnsafeRawPointer($0).load(as: Result.self)) }, chunk: chunk)
     let token = core.open(open)
     if let deadline { watch(token, open, deadline) }
     run(mode, token, Submission { submit(arena, call, token) })

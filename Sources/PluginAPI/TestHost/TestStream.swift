@@ -30,9 +30,11 @@ public final class TestStream<Chunk: Sendable, Answer: Sendable>: Sendable {
 
 extension TestHost {
   /// Submits a call that streams. `credits` must be what the request in `submit` says; `chunk` copies what is needed
-  /// from each chunk during emit, on the plugin's thread. Otherwise as `begin`.
+  /// from each chunk during emit, on the plugin's thread. With `takesInput` the plugin may allow input for the call
+  /// (`TestStream.send`). Otherwise as `begin`.
   public func stream<Result: BitwiseCopyable, Chunk: Sendable, Answer: Sendable>(
-    _ type: Result.Type, credits: UInt32, mode: CallMode = .async, deadline: Duration? = nil, generation: UInt64 = 1,
+    _ type: Result.Type, credits: UInt32, takesInput: Bool = false, mode: CallMode = .async, deadline: Duration? = nil,
+    generation: UInt64 = 1,
     submit: @escaping (RequestArena, UnsafePointer<bp_call>, bp_token) -> Void,
     chunk: @escaping @Sendable (UnsafePointer<bp_chunk>) -> Chunk, read: @escaping @Sendable (Result) -> Answer
   ) throws -> TestStream<Chunk, Answer> {
@@ -40,7 +42,8 @@ extension TestHost {
     let (chunks, feed) = AsyncStream.makeStream(of: Chunk.self)
     let end = OneShot<Answer>()
     let token = try open(
-      type, mode: mode, deadline: deadline, generation: generation, credits: credits, submit: submit,
+      type, mode: mode, deadline: deadline, generation: generation, credits: credits,
+      takesInput: takesInput, submit: submit,
       answer: {
         end.set(read($0))
         feed.finish()

@@ -28,6 +28,8 @@ public struct Violation: Sendable, Equatable, CustomStringConvertible {
     case chunkWithoutCost
     /// A chunk was emitted to a token that was completed already.
     case emittedAfterCompletion
+    /// `bp_host.grant` named a call that takes no input.
+    case grantWithoutInput
     /// A metric was defined outside of `start`.
     case metricOutsideStart
     /// A life-cycle function failed and reported no error: the operator would read nothing.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Conformance
 import Kernel
 
 struct Plugin: AsyncParsableCommand {
@@ -58,24 +59,59 @@ struct PluginCheck: AsyncParsableCommand, AnswersInJSON {
   static let configuration = CommandConfiguration(
     commandName: "check", abstract: "Run the conformance suite of a plugin's kinds in a child process.")
 
-  @Argument(help: "The plugin's file.") var file: String
+  @Argument(help: "The plugin's file.", completion: .file(extensions: ["so"])) var file: String
+  @Option(help: "Chooses the random cases; a failure says which one it was.") var seed: UInt64?
+  @Option(
+    help: """
+      The configuration to test with, a JSON object. What it names is written to. (default: {"url": "<scheme>://"} for a \
+      backend, else {})
+      """)
+  var configuration: String?
+  @Option(help: ArgumentHelp("How long all checks may take.", valueName: "seconds")) var timeout = 120
   @OptionGroup var output: OutputOptions
 
+  func validate() throws {
+    guard (1...86_400).contains(timeout) else { throw ValidationError("--timeout is 1 to 86400 seconds.") }
+  }
+
   func run() async throws {
-    let results = try await KernelHooks.checkPlugin(file)
-    let failedCount = results.filter { !$0.isPassed }.count
-    if output.json {
-      let checks = results.map {
-        JSONValue.object(["name": .string($0.name), "passed": .bool($0.isPassed), "detail": .string($0.detail)])
-      }
-      Output.line(JSONValue.object(["ok": .bool(failedCount == 0), "checks": .array(checks)]).text)
-    } else {
-      Output.table(
-        ["CHECK", "RESULT", "DETAIL"], results.map { [$0.name, $0.isPassed ? "passed" : "FAILED", $0.detail] })
-      Output.line(
-        failedCount == 0 ? "All \(results.count) checks passed." : "\(failedCount) of \(results.count) checks failed.")
+    let report = try await KernelHooks.checkPlugin(
+      file, seed: seed ?? .random(in: 1...999_999_999), configuration: configuration, timeoutMs: timeout * 1_000)
+    if output.json { Output.line(report.json.text) } else { print(report) }
+    if !report.isPassed { throw CommandFailure.answered(.refused) }
+  }
+
+  private func print(_ report: ConformanceReport) {
+    if !report.capabilities.isEmpty {
+      Output.table(["CAPABILITY", "VALUE"], report.capabilities.map { [$0.name, $0.value] })
+      Output.line("")
     }
-    if failedCount > 0 { throw CommandFailure.answered(.refused) }
+    Output.table(
+      ["CHECK", "RESULT", "REMARK"],
+      report.checks.map { [$0.name, $0.passed ? "passed" : "FAILED", $0.passed ? $0.detail : "see below"] })
+    for failure in report.failures {
+      Output.line("\n\(failure.name) failed:")
+      for line in failure.detail.split(whereSeparator: \.isNewline) {
+        Output.line("  \(Output.printable(String(line)))")
+      }
+    }
+    let (checks, failures) = (report.checks.count, report.failures.count)
+    Output.line(
+      "\n" + (failures == 0 ? "All \(checks) checks passed." : "\(failures) of \(checks) checks failed.")
+        + " The seed was \(report.seed).")
+  }
+}
+
+extension ConformanceReport {
+  var json: JSONValue {
+    let checks = checks.map {
+      JSONValue.object(["name": .string($0.name), "passed": .bool($0.passed), "detail": .string($0.detail)])
+    }
+    let capabilities = capabilities.map { JSONValue.object(["name": .string($0.name), "value": .string($0.value)]) }
+    return .object([
+      "ok": .bool(isPassed), "seed": .integer(Int64(clamping: seed)), "checks": .array(checks),
+      "capabilities": .array(capabilities),
+    ])
   }
 }
 

@@ -1,5 +1,6 @@
 import PluginAPI
 import PluginTestHost
+import Synchronization
 
 /// The draft kinds through a test host: what TestHost offers for released kinds only.
 extension TestHost {
@@ -42,12 +43,13 @@ extension TestHost {
   }
 
   /// http.route: the status, the first header's value and the body.
-  func handle(_ target: String) async throws -> Answered {
+  @discardableResult
+  func handle(_ target: String, method: String = "GET", body: String = "") async throws -> Answered {
     let table = extensionTable("backplane.http.route/1", as: bp_http_route.self)!
     return try await call(
       bp_http_result.self,
       submit: { arena, call, token in
-        table.pointee.handle(self.pluginSelf, call, arena.request(target), token)
+        table.pointee.handle(self.pluginSelf, call, arena.request(target, method, body), token)
       },
       read: {
         let header = $0.headers_count > 0 ? $0.headers[0].value.text : ""
@@ -55,18 +57,65 @@ extension TestHost {
       })
   }
 
-  func upgrade(_ target: String, credits: UInt32) throws -> TestStream<String, bp_code> {
-    let table = extensionTable("backplane.http.upgrade/1", as: bp_http_upgrade.self)!
-    return try stream(
-      bp_http_result.self, credits: credits,
-      submit: { arena, call, token in
-        table.pointee.open(self.pluginSelf, call, arena.request(target), token)
-      }, chunk: { $0.pointee.bytes.text }, read: { $0.result.code })
+  /// What comes out of a connection that was taken over.
+  enum Sent: Sendable, Equatable {
+    case accepted(status: UInt32, header: String)
+    case bytes(String)
+    /// A byte costs one credit.
+    case miscounted(cost: UInt64, size: UInt64)
   }
 
-  func input(_ token: bp_token, _ text: String) -> UInt32 {
+  func upgrade(_ target: String, credits: UInt32) throws -> TestStream<Sent, bp_code> {
     let table = extensionTable("backplane.http.upgrade/1", as: bp_http_upgrade.self)!
-    return text.withView { table.pointee.input(pluginSelf, token, $0) }
+    let isFirst = Atomic<Bool>(true)
+    return try stream(
+      bp_http_result.self, credits: credits, takesInput: true,
+      submit: { arena, call, token in
+        let open = arena.make(
+          bp_http_open(size: .size(of: bp_http_open.self), credits: credits, request: arena.request(target)))
+        table.pointee.open(self.pluginSelf, call, open, token)
+      },
+      chunk: { chunk in
+        guard isFirst.exchange(false, ordering: .relaxed) else {
+          let (count, bytes) = (UInt64(chunk.pointee.count), chunk.pointee.bytes)
+          return count == bytes.size ? .bytes(bytes.text) : .miscounted(cost: count, size: bytes.size)
+        }
+        guard chunk.pointee.size >= UInt32.size(of: bp_http_accept.self) else {
+          return .accepted(status: 0, header: "")
+        }
+        let accept = UnsafeRawPointer(chunk).load(as: bp_http_accept.self)
+        let header = accept.headers_count > 0 ? "\(accept.headers[0].key.text): \(accept.headers[0].value.text)" : ""
+        return .accepted(status: accept.status, header: header)
+      }, read: { $0.result.code })
+  }
+
+  /// Sends all of it, each piece within what the plugin has granted; false when the connection ended first.
+  func send(_ text: String, over connection: TestStream<Sent, bp_code>) async -> Bool {
+    let input = Input(self)
+    return await connection.send(Array(text.utf8)) { input.deliver(connection.token, $0, 0) }
+  }
+
+  /// The client has ended its side: that costs no credit.
+  func endInput(of connection: TestStream<Sent, bp_code>) {
+    Input(self).deliver(connection.token, .empty, BP_HTTP_INPUT_END)
+  }
+
+  /// Input past every grant: what a host must never do.
+  func breakGrant(of connection: TestStream<Sent, bp_code>, _ text: String) {
+    text.withView { Input(self).deliver(connection.token, $0, 0) }
+  }
+
+  private struct Input: @unchecked Sendable {
+    // @unchecked: a table is constant until destroy, and input may be called from any thread.
+    let table: UnsafePointer<bp_http_upgrade>
+    let pluginSelf: UnsafeMutableRawPointer?
+    init(_ host: TestHost) {
+      table = host.extensionTable("backplane.http.upgrade/1", as: bp_http_upgrade.self)!
+      pluginSelf = host.pluginSelf
+    }
+    func deliver(_ token: bp_token, _ bytes: bp_view, _ flags: UInt32) {
+      table.pointee.input(pluginSelf, token, bytes, flags)
+    }
   }
 
   func export(phase: UInt32, credits: UInt32) throws -> TestStream<[UInt8], bp_code> {
@@ -95,10 +144,12 @@ extension TestHost {
 }
 
 extension RequestArena {
-  fileprivate func request(_ target: String) -> UnsafePointer<bp_http_request> {
+  fileprivate func request(
+    _ target: String, _ method: String = "GET", _ body: String = ""
+  ) -> UnsafePointer<bp_http_request> {
     make(
       bp_http_request(
-        size: .size(of: bp_http_request.self), headers_count: 0, method: view("GET"), target: view(target),
-        headers: nil, body: .empty))
+        size: .size(of: bp_http_request.self), headers_count: 0, method: view(method), target: view(target),
+        headers: nil, body: view(body)))
   }
 }

@@ -30,10 +30,13 @@ struct ReloadWalk {
     let new = try TestHost(entry: entry.pointer, slot: "primary")
     try await new.start()
     try await move(BP_STATE_SNAPSHOT, from: old, to: new, expecting: 3)
-    // A write between snapshot and fence belongs to the rest.
+    // What is written, replaced and deleted between snapshot and fence belongs to the rest.
     try await old.apply(.put("a://b/4", [UInt8]("4")))
-    try await move(BP_STATE_REST, from: old, to: new, expecting: 1)
-    #expect(try await new.scan().map(\.uri) == ["a://b/1", "a://b/2", "a://b/3", "a://b/4"])
+    try await old.apply(.put("a://b/1", [UInt8]("again")))
+    try await old.apply(.delete("a://b/2"))
+    try await move(BP_STATE_REST, from: old, to: new, expecting: 3)
+    #expect(try await new.scan().map(\.uri) == ["a://b/1", "a://b/3", "a://b/4"])
+    #expect(try await new.read("a://b/1")?.data == [UInt8]("again"))
     #expect(try await new.read("a://b/4")?.data == [UInt8]("4"))
 
     // The old one goes with a stream that waits for credit: stop must complete it.

@@ -75,7 +75,7 @@ struct RequestWalk {
     }
     // The late completions are taken and counted; the ops came out of memory that was kept for them.
     for backend in [walk.near, walk.far] {
-      while backend.lateCompletionsCount == 0 { await Task.yield() }
+      while backend.lateCompletionsCount == 0, !Task.isCancelled { await Task.yield() }
       #expect(backend.lateCompletionsCount == 1)
       #expect(try await backend.read("acct://toy/b")?.data == [UInt8]("after acct://toy/a"))
     }
@@ -91,7 +91,7 @@ struct RequestWalk {
     let failure = await #expect(throws: Failure.self) { try await request.value }
     #expect(failure?.code == BP_CANCELLED)
     for backend in [walk.near, walk.far] {
-      while backend.openCallsCount > 0 { await Task.yield() }
+      while backend.openCallsCount > 0, !Task.isCancelled { await Task.yield() }
       #expect(try await backend.scan().isEmpty)
     }
     try await walk.retire()

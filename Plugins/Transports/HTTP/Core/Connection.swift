@@ -47,6 +47,8 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   private var isReadHeld = false
   private var sawPart = false
   private var isWriteStalled = false
+  /// Within `flush`, which must not be entered again: NIO reports changes of writability from inside a write.
+  private var isFlushing = false
 
   // CLOCK_MONOTONIC_COARSE; 0: not running.
   private var headSinceNs: UInt64 = 0
@@ -277,21 +279,31 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     isWriteStalled = !context.channel.isWritable
     stalledSinceNs = isWriteStalled ? coarseMonotonicNs() : 0
-    if !isWriteStalled, phase == .idle {
-      executeWaiting()
-      flush()
-      resumeReading()
-    }
+    guard !isWriteStalled else { return }
+    guard isFlushing else { return goOnWriting() }
+    // A large answer passed the watermark both ways within one write. Its bytes are still the loop's output: whatever is
+    // written or flushed now would send them again.
+    if waitingCount > 0 || isReadHeld { context.eventLoop.execute { self.goOnWriting() } }
+  }
+
+  private func goOnWriting() {
+    guard context != nil, !isWriteStalled, phase == .idle else { return }
+    executeWaiting()
+    flush()
+    resumeReading()
   }
 
   // MARK: Answers go out
 
   /// Hands what has gathered to NIO and, after the last answer, begins to close.
   func flush() {
+    guard !isFlushing else { return }
     if loop.outputOwner === self {
       if let context, loop.output.readableBytes > 0 {
         loop.counters.sentBytes += UInt64(loop.output.readableBytes)
+        isFlushing = true
         context.writeAndFlush(wrapOutboundOut(loop.output), promise: nil)
+        isFlushing = false
       }
       loop.recycleOutput()
     }

@@ -1,17 +1,68 @@
-/* A backend that hands its records to its successor: backplane.state/1 on top of a store. One chunk is one record:
- * "uri\0data". Everything is in the snapshot; the rest is what came after it. */
+/* A backend that hands its records to its successor: backplane.state/1 on top of a store. One chunk is one record: '+'
+ * and "uri\0data", or '-' and the uri of a deleted one. The snapshot is taken when it is asked for; the rest says what
+ * units have put or deleted since. */
 #include <backplane/draft/state.h>
 #include "toy_store.h"
 
 typedef struct state {
   toy base;
-  store store;
-  uint32_t exported; /* records that the snapshot has carried */
-  /* The export under way, under the lock. */
+  store store; /* its lock is over all that follows */
+  /* URIs that have changed since the snapshot was begun, each once. */
+  bp_view *journal;
+  uint32_t journal_count, journal_room;
+  /* The export under way. */
   bp_token token;
+  bp_view *chunks;
   uint32_t next, end, credits;
   bool emitting;
 } state;
+
+static void views_free(bp_view *views, uint32_t count) {
+  for (uint32_t index = 0; index < count; index++) free((void *)(uintptr_t)views[index].data);
+  free(views);
+}
+
+static void note(store *store, bp_view uri) {
+  state *self = (state *)(void *)((char *)store - offsetof(state, store));
+  for (uint32_t index = 0; index < self->journal_count; index++)
+    if (self->journal[index].size == uri.size && memcmp(self->journal[index].data, uri.data, uri.size) == 0) return;
+  if (self->journal_count == self->journal_room) {
+    self->journal_room = self->journal_room * 2 + 16;
+    self->journal = realloc(self->journal, self->journal_room * sizeof *self->journal);
+  }
+  bp_view copy = {(const uint8_t *)bytes_copy(uri), uri.size};
+  self->journal[self->journal_count++] = copy;
+}
+
+static bp_view chunk_of(bp_view uri, const stored *record) {
+  uint64_t size = 1 + uri.size + (record == NULL ? 0 : 1 + record->data_size);
+  uint8_t *bytes = malloc(size);
+  bytes[0] = record == NULL ? '-' : '+';
+  memcpy(bytes + 1, uri.data, uri.size);
+  if (record != NULL) {
+    bytes[1 + uri.size] = 0;
+    memcpy(bytes + 2 + uri.size, record->data, record->data_size);
+  }
+  bp_view chunk = {bytes, size};
+  return chunk;
+}
+
+/* Copies what is to be exported, so that units may go on meanwhile. */
+static void collect(state *self, uint32_t phase) {
+  bool all = phase == BP_STATE_SNAPSHOT;
+  self->end = all ? self->store.count : self->journal_count;
+  self->next = 0;
+  self->chunks = calloc(self->end + 1, sizeof *self->chunks);
+  for (uint32_t index = 0; index < self->end; index++) {
+    stored *record = &self->store.records[index];
+    bp_view uri = {(const uint8_t *)record->uri, record->uri_size};
+    if (!all) uri = self->journal[index];
+    self->chunks[index] = chunk_of(uri, all ? record : store_find(&self->store, uri));
+  }
+  views_free(self->journal, self->journal_count);
+  self->journal = NULL;
+  self->journal_count = self->journal_room = 0;
+}
 
 static void apply(void *pointer, const bp_unit *units, uint32_t count) {
   state *self = pointer;
@@ -32,6 +83,19 @@ static void scan_records(void *pointer, const bp_scan *scan) {
   store_scan(&self->base, &self->store, scan);
 }
 
+/* Ends the export under way, once. Not under the lock. */
+static void end(state *self, bp_code code, const char *message) {
+  pthread_mutex_lock(&self->store.lock);
+  bp_token token = self->token;
+  self->token = 0;
+  views_free(self->chunks, self->end);
+  self->chunks = NULL;
+  self->next = self->end = 0;
+  pthread_mutex_unlock(&self->store.lock);
+  bp_result result = result_of(sizeof result, code, message);
+  if (token != 0) self->base.host->complete(self->base.instance, token, &result);
+}
+
 /* Emits while there is credit. One thread at a time emits: a grant that comes during an emit only adds credit. */
 static void pump(state *self) {
   pthread_mutex_lock(&self->store.lock);
@@ -42,41 +106,28 @@ static void pump(state *self) {
   self->emitting = true;
   bp_code code = BP_OK;
   while (code == BP_OK && self->next < self->end && self->credits > 0) {
-    stored *record = &self->store.records[self->next];
-    uint64_t size = record->uri_size + 1 + record->data_size;
-    uint8_t *bytes = malloc(size);
-    memcpy(bytes, record->uri, record->uri_size);
-    bytes[record->uri_size] = 0;
-    memcpy(bytes + record->uri_size + 1, record->data, record->data_size);
-    bp_chunk chunk = {sizeof chunk, 1, {bytes, size}};
-    self->next++;
+    bp_view bytes = self->chunks[self->next];
+    self->chunks[self->next++].data = NULL;
+    bp_chunk chunk = {sizeof chunk, 1, bytes};
     self->credits--;
     bp_token token = self->token;
     pthread_mutex_unlock(&self->store.lock);
     code = self->base.host->emit(self->base.instance, token, &chunk);
-    free(bytes);
+    free((void *)(uintptr_t)bytes.data);
     pthread_mutex_lock(&self->store.lock);
   }
   self->emitting = false;
   bool done = code != BP_OK || self->next == self->end;
-  bp_token token = self->token;
-  if (done) {
-    self->exported = self->next;
-    self->token = 0;
-  }
   pthread_mutex_unlock(&self->store.lock);
-  if (!done) return;
-  bp_result result = result_of(sizeof result, code, "");
-  self->base.host->complete(self->base.instance, token, &result);
+  if (done) end(self, code, "");
 }
 
 static void export_state(void *pointer, const bp_call *call, const bp_state_export *request, bp_token token) {
   state *self = pointer;
   (void)call;
   pthread_mutex_lock(&self->store.lock);
+  collect(self, request->phase);
   self->token = token;
-  self->next = request->phase == BP_STATE_SNAPSHOT ? 0 : self->exported;
-  self->end = self->store.count;
   self->credits = request->credits;
   pthread_mutex_unlock(&self->store.lock);
   pump(self);
@@ -97,11 +148,17 @@ static void import_state(void *pointer, const bp_call *call, const bp_state_impo
   if (request->format_version != 1) {
     result = result_of(sizeof result, BP_UNIMPLEMENTED, "only format 1 is read");
   } else if (request->bytes.size > 0) {
-    const uint8_t *zero = memchr(request->bytes.data, 0, request->bytes.size);
-    bp_view uri = {request->bytes.data, (uint64_t)(zero - request->bytes.data)};
-    bp_view data = {zero + 1, request->bytes.size - uri.size - 1};
+    bp_view uri = {request->bytes.data + 1, request->bytes.size - 1};
+    const uint8_t *zero = memchr(uri.data, 0, uri.size);
     pthread_mutex_lock(&self->store.lock);
-    store_put(&self->store, uri, data, BP_CONTENT_JSON, 0, 0);
+    if (zero == NULL) {
+      store_remove(&self->store, uri);
+    } else {
+      uint64_t data_size = (uint64_t)(uri.data + uri.size - zero - 1);
+      uri.size = (uint64_t)(zero - uri.data);
+      bp_view data = {zero + 1, data_size};
+      store_put(&self->store, uri, data, BP_CONTENT_JSON, 0, 0);
+    }
     pthread_mutex_unlock(&self->store.lock);
   }
   self->base.host->complete(self->base.instance, token, &result);
@@ -109,20 +166,15 @@ static void import_state(void *pointer, const bp_call *call, const bp_state_impo
 
 /* Completes an export that waits for credit. */
 static bp_code stop(void *pointer, uint64_t deadline_ns, const bp_report *report) {
-  state *self = pointer;
   (void)deadline_ns, (void)report;
-  pthread_mutex_lock(&self->store.lock);
-  bp_token token = self->token;
-  self->token = 0;
-  pthread_mutex_unlock(&self->store.lock);
-  bp_result result = result_of(sizeof result, BP_UNAVAILABLE, "the instance stops");
-  if (token != 0) self->base.host->complete(self->base.instance, token, &result);
+  end(pointer, BP_UNAVAILABLE, "the instance stops");
   return BP_OK;
 }
 
 static void destroy(void *pointer) {
   state *self = pointer;
   store_clear(&self->store);
+  views_free(self->journal, self->journal_count);
   pthread_mutex_destroy(&self->store.lock);
   free(self);
 }
@@ -144,6 +196,7 @@ static const bp_plugin *create(const bp_host *host, bp_instance instance, const 
     return NULL;
   }
   pthread_mutex_init(&self->store.lock, NULL);
+  self->store.changed = note;
   self->base.plugin.destroy = destroy;
   self->base.plugin.grant = grant;
   self->base.plugin.stop = stop;

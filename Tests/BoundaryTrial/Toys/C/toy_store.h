@@ -18,6 +18,8 @@ typedef struct store {
   pthread_mutex_t lock;
   uint32_t count;
   stored records[STORE_RECORDS_MAX]; /* in order of first arrival: the stable order of scan */
+  /* Told of every URI that a unit puts or deletes, under the lock; may be NULL. */
+  void (*changed)(struct store *store, bp_view uri);
 } store;
 
 static char *bytes_copy(bp_view view) {
@@ -104,6 +106,7 @@ static void store_apply(toy *toy, store *store, const bp_unit *unit) {
       result.absent_count += store_remove(store, op->uri) ? 0 : 1;
     else if (!store_put(store, op->uri, op->data, op->content, unit->ts_ms, unit->version))
       result.result = result_of(sizeof result, BP_RESOURCE_EXHAUSTED, "the toy holds 512 records, no more");
+    if (store->changed != NULL) store->changed(store, op->uri);
   }
   pthread_mutex_unlock(&store->lock);
   toy->host->complete(toy->instance, unit->token, &result.result);

@@ -1,9 +1,10 @@
 /* A transport: one line with a URI in, the record's bytes out, connection closed. One connection at a time, on one
  * thread. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* accept4, pipe2: descriptors must not leak into children of other tests */
 #include <backplane/node.h>
 #include <backplane/transport.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -68,7 +69,7 @@ static void *work(void *argument) {
     if (poll(both, 2, -1) < 0 && errno != EINTR) break;
     if (both[1].revents != 0) break;
     if (both[0].revents == 0) continue;
-    int connection = accept(self->listener, NULL, NULL);
+    int connection = accept4(self->listener, NULL, NULL, SOCK_CLOEXEC);
     if (connection < 0) continue;
     __atomic_add_fetch(&self->connections, 1, __ATOMIC_RELAXED);
     serve(self, connection);
@@ -88,7 +89,7 @@ static bp_code start(void *pointer, uint64_t deadline_ns, const bp_report *repor
     return BP_NOT_FOUND;
   }
   self->listener = socket.descriptor;
-  if (pipe(self->wake) != 0 || pthread_create(&self->thread, NULL, work, self) != 0) {
+  if (pipe2(self->wake, O_CLOEXEC) != 0 || pthread_create(&self->thread, NULL, work, self) != 0) {
     toy_report(report, "", "no pipe or no thread");
     close(self->listener);
     return BP_RESOURCE_EXHAUSTED;

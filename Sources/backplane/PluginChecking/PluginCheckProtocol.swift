@@ -1,0 +1,15 @@
+import Conformance
+
+/// What `plugin check` asks of its child: one JSON object on the child's standard input.
+struct PluginCheckRequest: Codable, Sendable {
+  /// The private copy that is opened, and what to call it in sentences.
+  var file: String
+  var sourceFile: String
+  var scratchDirectory: String
+  var seed: UInt64
+  /// The configuration to test with; nil: the suite's own.
+  var configuration: String?
+}
+
+/// The name of the check that the file can be opened at all.
+let loadCheckName = "load"

@@ -1,0 +1,48 @@
+import PluginAPI
+
+/// The rules of the boundary, asked of one plugin: of every plugin, then of each of its kinds. Needs no kernel.
+///
+/// A plugin that crashes takes the process with it and one that blocks for ever hangs it, so whoever does not trust the
+/// plugin runs this in a child (`backplane plugin check`). Not for two plugins at the same time in one process when
+/// `ownsProcess`.
+public struct ConformanceSuite: Sendable {
+  let plugin: PluginUnderTest
+  let seed: UInt64
+  let ownsProcess: Bool
+
+  /// - `seed`: chooses the random cases.
+  /// - `ownsProcess`: nobody else makes threads or opens descriptors in this process, so they may be counted.
+  public init(_ plugin: PluginUnderTest, seed: UInt64, ownsProcess: Bool) {
+    self.plugin = plugin
+    self.seed = seed
+    self.ownsProcess = ownsProcess
+  }
+
+  /// Runs everything. `observe` is called in order, on any thread.
+  public func run(
+    _ observe: @escaping @Sendable (ConformanceProgress) -> Void = { _ in }
+  ) async -> ConformanceReport {
+    let recording = Recording(seed: seed, observe)
+    let bench = Workbench(plugin, recording, seed: seed, ownsProcess: ownsProcess)
+    guard await EntryChecks(bench).run() else { return recording.report }
+    await CapabilityTable(bench).fill()
+    // Without an accepted configuration nothing can be started: one failure, not twenty.
+    guard await ConfigurationChecks(bench).run() else { return recording.report }
+    guard await LifeCycleChecks(bench).run() else { return recording.report }
+    for kind in plugin.kinds {
+      switch kind {
+      case "backend": await BackendChecks(bench).run()
+      case "schema": await SchemaChecks(bench).run()
+      case "transport": await TransportChecks(bench).run()
+      default: break
+      }
+    }
+    await LifeCycleChecks(bench).runResources()
+    await recording.check("manners") {
+      let breaches = recording.takeBreaches()
+      if !breaches.isEmpty { throw Problem(breaches.joined(separator: "; ")) }
+      return ""
+    }
+    return recording.report
+  }
+}

@@ -1,0 +1,103 @@
+import Conformance
+import Foundation
+import PluginAPI
+import Testing
+
+/// The suite in this process, on toys that do not crash. Threads and descriptors are not counted: other tests run too.
+@Suite struct ConformanceTests {
+  private func run(
+    _ entry: UnsafePointer<bp_entry>, _ configuration: String, listens: [String] = [], seed: UInt64 = 7
+  ) async throws -> ConformanceReport {
+    let folder = TestFolder()
+    let plugin = PluginUnderTest(
+      entry: entry, scratchDirectory: folder.path, schemes: ["toy"], listeners: listens, isVolatile: true,
+      configuration: configuration)
+    let report = await ConformanceSuite(plugin, seed: seed, ownsProcess: false).run()
+    withExtendedLifetime(folder) {}
+    return report
+  }
+
+  private func failures(_ fault: ToyBackend.Fault) async throws -> [String: String] {
+    let report = try await run(Toys.backend.pointer, #"{"url":"toy://\#(fault.rawValue)"}"#)
+    return Dictionary(uniqueKeysWithValues: report.failures.map { ($0.name, $0.detail) })
+  }
+
+  @Test func aGoodBackendPasses() async throws {
+    let report = try await run(Toys.backend.pointer, #"{"url":"toy://"}"#)
+    #expect(report.failures.isEmpty, "\(report.failures)")
+    #expect(report.checks.contains { $0.name == "backend.model" && $0.detail == "1800 steps" })
+    #expect(report.capabilities.contains(Capability("apply", "direct")))
+    #expect(report.capabilities.contains(Capability("durability at best", "memory")))
+    #expect(Set(report.checks.map(\.name)).count == report.checks.count)
+  }
+
+  @Test func aGoodSchemaPasses() async throws {
+    let report = try await run(Toys.schema.pointer, "{}")
+    #expect(report.failures.isEmpty, "\(report.failures)")
+    #expect(report.checks.contains { $0.name == "schema.canonical" })
+  }
+
+  @Test(arguments: [
+    (ToyBackend.Fault.losesOverwrites, "backend.overwrite", "bytes \"1\" instead of"),
+    (.ignoresPreconditions, "backend.preconditions", "preconditionFailed(op: 0) is right"),
+    (.ignoresPreconditions, "backend.write-once", "64 of 64 concurrent first writes were accepted"),
+    (.isNotAtomic, "backend.atomic-units", "found a record; there is none"),
+    (.completesTwice, "manners", "completedTwice"),
+    (.scansTooMuch, "backend.scan-prefix", "too many"),
+    (.scansByOffset, "backend.scan-under-change", "existed throughout and was seen"),
+    (.forgetsTimestamps, "backend.stamps", "ts_ms 0 instead of"),
+    (.overstatesDurability, "backend.durability", "durability_max is 1"),
+    (.foldsCase, "backend.odd-uris", "conformance"),
+  ])
+  func aBadBackendFailsTheCheckThatNamesIt(_ fault: ToyBackend.Fault, _ check: String, _ text: String) async throws {
+    let failures = try await failures(fault)
+    let detail = try #require(failures[check], "failed were \(failures.keys.sorted())")
+    #expect(detail.contains(text), "\(detail)")
+    // What has nothing to do with the fault passes.
+    if [.completesTwice, .overstatesDurability, .scansByOffset].contains(fault) {
+      #expect(Array(failures.keys) == [check], "\(failures)")
+    }
+    #expect(failures["backend.put-and-read"] == nil || fault == .forgetsTimestamps, "\(failures)")
+  }
+
+  @Test func theModelFindsWhatNoTraceNamesAndShrinksIt() async throws {
+    let failures = try await failures(.losesTheSeventh)
+    let detail = try #require(failures["backend.model"])
+    #expect(detail.contains("Seed 7."))
+    // Eight puts of one record and a read: seven overwrites, and the look at the seventh. Nothing smaller fails.
+    let smallest = try #require(detail.firstMatch(of: /smallest failing trace \((\d+) of 300 steps\)/)?.1)
+    #expect(try #require(Int(smallest)) <= 12, "\(detail)")
+    let again = try await self.failures(.losesTheSeventh)
+    #expect(again["backend.model"] == detail)
+  }
+
+  @Test func racesAreFound() async throws {
+    let failures = try await failures(.losesRaces)
+    #expect(!Set(failures.keys).isDisjoint(with: ["backend.write-once", "backend.threads"]), "\(failures.keys)")
+    #expect(failures["backend.model"] == nil)
+  }
+
+  @Test func aConfigurationThatTakesAnythingFails() async throws {
+    let report = try await run(Toys.careless.pointer, "{}")
+    #expect(report.failures.map(\.name) == ["configure.unknown-key"])
+    #expect(report.failures.first?.detail.contains("conformance_unknown_key was accepted") == true)
+  }
+
+  @Test func aConfigurationThatIsRefusedEndsTheSuite() async throws {
+    let report = try await run(Toys.backend.pointer, #"{"url":"http://"}"#)
+    #expect(report.failures.map(\.name) == ["configure.accepts"])
+    #expect(report.failures.first?.detail.contains("/url") == true)
+    #expect(!report.checks.contains { $0.name.hasPrefix("backend.") })
+  }
+
+  @Test(arguments: [
+    (ToySchema.Fault.refusesSilently, "schema.judge", "without a text"),
+    (.turnsInCircles, "schema.canonical", "has another one"),
+    (.namesBadPrograms, "schema.programs", "'Mutable:open' is no program"),
+  ])
+  func aBadSchemaFailsTheCheckThatNamesIt(_ fault: ToySchema.Fault, _ check: String, _ text: String) async throws {
+    let report = try await run(Toys.schema.pointer, #"{"fault":"\#(fault.rawValue)"}"#)
+    let failure = try #require(report.failures.first { $0.name == check }, "\(report.failures)")
+    #expect(failure.detail.contains(text), "\(failure.detail)")
+  }
+}
