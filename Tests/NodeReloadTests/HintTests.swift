@@ -63,15 +63,15 @@ extension ToyNode {
       let slots = try toy.node.ask(["command": "status"])["slots"] as? [[String: Any]] ?? []
       return Set(slots.compactMap { $0["name"] as? String })
     }
-    try toy.configure(slots: "  second: {kind: backend, url: \"memory://\"}", watches: true)
+    try toy.configure(slots: "  second: {kind: backend, order: 2, url: \"memory://\"}", watches: true)
     #expect(try Polling.until { try slots().contains("second") })
-    try toy.folder.write("slots: {third: {kind: backend, url: \"memory://\"}}", to: "conf.d/third.yaml")
+    try toy.folder.write("slots: {third: {kind: backend, order: 3, url: \"memory://\"}}", to: "conf.d/third.yaml")
     #expect(try Polling.until { try slots().contains("third") })
     #expect(try toy.node.receipts().first?.trigger == "configuration")
 
     let before = try toy.node.receipts().first!.id
     try toy.folder.write(
-      "slots: {fourth: {kind: backend, url: \"memory://\"}, fifth: {kind: backend, url: \"nosuch://\"}}",
+      "slots: {fourth: {kind: backend, order: 4, url: \"memory://\"}, fifth: {kind: backend, order: 5, url: \"nosuch://\"}}",
       to: "conf.d/fourth.yaml")
     #expect(
       try Polling.until { try toy.node.receipts().first.map { $0.id > before && $0.outcome == "refused" } ?? false })
@@ -83,7 +83,7 @@ extension ToyNode {
         try toy.node.receipts().first?.refusals.first?.message.contains("conf.d/fourth.yaml") == true
       })
     #expect(try slots() == ["toy", "second", "third", "http", "schema"])
-    try toy.folder.write("slots: {fourth: {kind: backend, url: \"memory://\"}}", to: "conf.d/fourth.yaml")
+    try toy.folder.write("slots: {fourth: {kind: backend, order: 4, url: \"memory://\"}}", to: "conf.d/fourth.yaml")
     #expect(try Polling.until { try slots().contains("fourth") })
   }
 
@@ -163,7 +163,7 @@ extension ToyNode {
     let toy = try ToyNode()
     let other = toy.folder.path + "/other"
     try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: true)
-    let slot = "  other: {kind: backend, url: \"toy://\(other)\"}"
+    let slot = "  other: {kind: backend, order: 9, url: \"toy://\(other)\"}"
     func events() -> [String] {
       ((try? String(contentsOfFile: other + "/events", encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
     }

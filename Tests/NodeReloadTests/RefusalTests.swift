@@ -119,10 +119,14 @@ struct ABrokenFile: Sendable, CustomTestStringConvertible {
     let toy = try ToyNode()
     let taken = try PortHolder()
     let cases: [(String, String, [String])] = [
-      ("  other: {kind: backend, url: \"nosuch://x\"}", "slot.plugin-missing", ["'nosuch://'", "slot 'other'"]),
-      ("  other: {kind: backend, plugin: org.example.absent}", "slot.plugin-missing", ["org.example.absent"]),
       (
-        "  other: {kind: transport, plugin: org.backplane.http, port: \(taken.port)}", "slot.listener-failed",
+        "  other: {kind: backend, order: 9, url: \"nosuch://x\"}", "slot.plugin-missing",
+        ["'nosuch://'", "slot 'other'"]
+      ),
+      ("  other: {kind: backend, order: 9, plugin: org.example.absent}", "slot.plugin-missing", ["org.example.absent"]),
+      (
+        "  http: {kind: transport}\n  other: {kind: transport, plugin: org.backplane.http, port: \(taken.port)}",
+        "slot.listener-failed",
         ["\(taken.port)", "in use"]
       ),
       (
@@ -131,20 +135,23 @@ struct ABrokenFile: Sendable, CustomTestStringConvertible {
         "slot.program-conflict", ["'schema'", "'second'", "both claim"]
       ),
       ("  other: {kind: schema, plugin: org.backplane.memory}", "slot.kind-differs", ["backend"]),
-      ("  other: {kind: backend, url: \"memory://\", colour: red}", "plugin.configuration-refused", ["colour"]),
+      (
+        "  other: {kind: backend, order: 9, url: \"memory://\", colour: red}", "plugin.configuration-refused",
+        ["colour"]
+      ),
       ("  Other: {kind: backend}", "configuration", ["backplane.yaml:"]),
       ("  other: [", "configuration", ["backplane.yaml"]),
     ]
     for (slots, code, parts) in cases {
       // A good change beside the bad one is not taken either.
-      try toy.configure(slots: "  good: {kind: backend, url: \"memory://\"}\n" + slots)
+      try toy.configure(slots: "  good: {kind: backend, order: 2, url: \"memory://\"}\n" + slots)
       let receipt = try toy.reload()
       try expectRefusal(toy, code, parts, receipt)
       let status = try toy.node.ask(["command": "status"])
       let names = (status["slots"] as? [[String: Any]] ?? []).compactMap { $0["name"] as? String }
       #expect(!names.contains("good") && !names.contains("other"))
     }
-    try toy.configure(slots: "  good: {kind: backend, url: \"memory://\"}")
+    try toy.configure(slots: "  good: {kind: backend, order: 2, url: \"memory://\"}")
     #expect(try toy.reload().changes == ["good:added"])
   }
 

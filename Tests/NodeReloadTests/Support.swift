@@ -86,6 +86,7 @@ final class ToyNode {
     slots:
       toy:
         kind: backend
+        order: 1
         url: toy://\(steering)
     \(toyKeys)
     \(slots)

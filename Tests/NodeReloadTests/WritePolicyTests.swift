@@ -4,8 +4,8 @@ import Testing
 
 @Suite struct WritePolicies {
   private static let others = """
-      memory: {kind: backend, url: "memory://"}
-      sqlite: {kind: backend, url: "sqlite://"}
+      memory: {kind: backend, order: 2, url: "memory://"}
+      sqlite: {kind: backend, order: 3, url: "sqlite://"}
     """
   private static func policy(_ name: String, _ order: String = "toy, memory, sqlite") -> String {
     "node: {write_policy: \(name), backends: [\(order)]}"
@@ -63,8 +63,10 @@ import Testing
     let toy = try ToyNode()
     let folders = ["toy", "second", "third"].map { "\(toy.folder.path)/\($0 == "toy" ? "steer" : $0)" }
     for folder in folders { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) }
-    let slots = zip(["second", "third"], folders.dropFirst()).map { "  \($0): {kind: backend, url: \"toy://\($1)\"}" }
-      .joined(separator: "\n")
+    let slots = zip(["second", "third"], folders.dropFirst()).map {
+      "  \($0): {kind: backend, order: 7, url: \"toy://\($1)\"}"
+    }
+    .joined(separator: "\n")
     for (number, one) in cases.enumerated() {
       try toy.configure(settings: Self.policy(one.policy, "toy, second, third"), slots: slots)
       let outcome = try toy.reload().outcome
@@ -81,7 +83,7 @@ import Testing
 
   @Test func readsGoOnPastAnErrorAndReportItWhenNobodyAnswers() throws {
     let toy = try ToyNode(
-      settings: Self.policy("any", "toy, sqlite"), slots: "  sqlite: {kind: backend, url: \"sqlite://\"}")
+      settings: Self.policy("any", "toy, sqlite"), slots: "  sqlite: {kind: backend, order: 3, url: \"sqlite://\"}")
     try toy.node.put("mutable://open/a", "1")
     try toy.set("fail-reads")
     #expect(try toy.node.read("mutable/open/a").text.hasSuffix(#""data":1}"#))
