@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "configuration.h"
 
 BACKPLANE_MANIFEST("manifest.json")
 
@@ -220,11 +221,12 @@ static void scan_records(void *pointer, const bp_scan *scan) {
   for (uint32_t item = 0; item < count; item++) release(held[item]);
 }
 
-/* This store has no settings. Where there are some, read configuration->json here and add a bp_diagnostic with a JSON
- * pointer for each mistake; a backend's configuration has "url". */
+/* A backend's configuration has "url", which chose it. Add what the store can be told. */
+static const known_key known_keys[] = {{"url", "\"", "the URL must be a text"}};
+
 static bp_code configure(void *self, const bp_configuration *configuration, const bp_report *report) {
-  (void)self, (void)configuration, (void)report;
-  return BP_OK;
+  (void)self;
+  return check_configuration(configuration, report, known_keys, sizeof known_keys / sizeof *known_keys);
 }
 
 static bp_code nothing_to_do(void *self, uint64_t deadline_ns, const bp_report *report) {

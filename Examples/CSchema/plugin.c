@@ -7,6 +7,7 @@
 #include <backplane/schema.h>
 #include <stdlib.h>
 #include <string.h>
+#include "configuration.h"
 
 BACKPLANE_MANIFEST("manifest.json")
 
@@ -74,11 +75,10 @@ static void programs(void *self, void *context, void (*add)(void *context, const
   add(context, &program);
 }
 
-/* This rule has no settings. Where there are some, read configuration->json here and add a bp_diagnostic with a JSON
- * pointer for each mistake. */
+/* This rule has no settings; where there are some, name them as known keys. */
 static bp_code configure(void *self, const bp_configuration *configuration, const bp_report *report) {
-  (void)self, (void)configuration, (void)report;
-  return BP_OK;
+  (void)self;
+  return check_configuration(configuration, report, NULL, 0);
 }
 
 /* Nothing to wait for in quiesce and stop: the host completes its reads first, and with them every judgement. */

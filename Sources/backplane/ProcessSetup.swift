@@ -1,7 +1,7 @@
 import Foundation
 
-/// What a node sets up before anything else of the process. Signals are waited for by a thread: They are blocked before any other thread starts, so that every thread inherits it
-/// and none is interrupted.
+/// What a node sets up before anything else of its process, and the signals it waits for: they are blocked before any
+/// other thread starts, so that every thread inherits it and none is interrupted.
 enum ProcessSetup {
   /// Raises the soft limit of open descriptors to the hard one: the usual soft limit of 1,024 is for programs that use
   /// select(2), and a node has thousands of connections.
