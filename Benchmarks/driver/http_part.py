@@ -151,7 +151,7 @@ def show(report, workload, connections, results):
         limit_cpu = figure(limit, "cpu_us") if limit else None
         report.add(label, rate, "/s", limit_rate, limit and rate / limit_rate, at_least=goal)
         report.add(
-            "  CPU per request", cpu, "us", limit_cpu, limit and limit_cpu / max(cpu, 0.001), at_least=goal, digits=1)
+            f"{label}, CPU", cpu, "us", limit_cpu, limit and limit_cpu / max(cpu, 0.001), at_least=goal, digits=1)
         failed = sum(result["failed"] for result in results[(workload, connections, name)])
         if failed:
             report.note(f"{label}: {failed} requests failed")
