@@ -61,7 +61,9 @@ let kernel: [Target] = [
     path: "Sources/Kernel", swiftSettings: swift6),
   .executableTarget(
     name: "backplane",
-    dependencies: ["Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser")]
+    dependencies: [
+      "Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+    ]
       + nio,
     path: "Sources/backplane", swiftSettings: swift6),
 ]

@@ -120,7 +120,8 @@ enum BrokenPromise {
   /// A call of a direct operation took over a millisecond.
   @inline(never)
   static func wasSlow(_ instance: Instance, _ operation: Operation) {
-    guard instance.directness.wasSlow(operation, nowNs: Clock.monotonicNs()) else { return }
+    let calls = instance.statistics.snapshot(operation).count
+    guard instance.directness.wasSlow(operation, nowNs: Clock.monotonicNs(), calls: calls) else { return }
     instance.kernel.log.warning(
       "five direct calls took over 1 ms within a minute; the operation runs on threads from now on",
       ["slot": instance.slot.name, "plugin": instance.image.id, "operation": operation.name])

@@ -158,9 +158,16 @@ final class Directness: Sendable {
   static let slowCallNs: UInt64 = 1_000_000
   static let slowCallsMax = 5
   static let windowNs: UInt64 = 60_000_000_000
+  /// The five must lie within so many calls: one in twenty.
+  static let callsAmongMax: UInt64 = 100
 
   private let modes: [Atomic4]
-  private let slow = Mutex<[Int: [UInt64]]>([:])
+  private struct SlowCall {
+    let atNs: UInt64
+    /// How many calls the operation had had by then.
+    let calls: UInt64
+  }
+  private let slow = Mutex<[Int: [SlowCall]]>([:])
   let slowCalls = Atomic<UInt64>(0)
 
   final class Atomic4: Sendable {
@@ -176,14 +183,20 @@ final class Directness: Sendable {
   @inline(__always)
   func mode(_ operation: Operation) -> UInt32 { modes[operation.rawValue].mode.load(ordering: .relaxed) }
 
-  /// A direct call took `elapsedNs`. True when this one demoted the operation to threads.
-  func wasSlow(_ operation: Operation, nowNs: UInt64) -> Bool {
+  /// A direct call of an operation that has had `calls` calls so far was slow. True when this one demoted it to threads.
+  ///
+  /// Slow calls that are rare among the rest do not count: on a busy machine the system takes the processor away in the
+  /// middle of any call, and that is no fault of the plugin's.
+  func wasSlow(_ operation: Operation, nowNs: UInt64, calls: UInt64 = 0) -> Bool {
     slowCalls.add(1, ordering: .relaxed)
     return slow.withLock { slow in
-      var times = (slow[operation.rawValue] ?? []).filter { nowNs &- $0 < Directness.windowNs }
-      times.append(nowNs)
-      slow[operation.rawValue] = times
-      guard times.count >= Directness.slowCallsMax, mode(operation) == BP_MODE_DIRECT else { return false }
+      var seen = (slow[operation.rawValue] ?? []).filter { nowNs &- $0.atNs < Directness.windowNs }
+      seen.append(SlowCall(atNs: nowNs, calls: calls))
+      seen = Array(seen.suffix(Directness.slowCallsMax))
+      slow[operation.rawValue] = seen
+      guard seen.count == Directness.slowCallsMax, mode(operation) == BP_MODE_DIRECT,
+        calls - seen[0].calls <= Directness.callsAmongMax
+      else { return false }
       declare(operation, BP_MODE_BLOCKING)
       return true
     }

@@ -30,7 +30,8 @@ struct Scaffold {
       case .transport: CTransportTemplate.code
       }
     return [
-      ("plugin.c", code), ("configuration.h", CConfigurationTemplate.code), ("manifest.json", manifest), ("Makefile", CPackageTemplate.makefile),
+      ("plugin.c", code), ("configuration.h", CConfigurationTemplate.code), ("manifest.json", manifest),
+      ("Makefile", CPackageTemplate.makefile),
       ("exports.map", CommonTemplate.exports), (".gitignore", CPackageTemplate.ignore),
       ("README.md", CommonTemplate.readme),
     ]

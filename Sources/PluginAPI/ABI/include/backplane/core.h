@@ -167,8 +167,8 @@ typedef struct bp_chunk {
  * hold no lock across it. The host trampolines inline completions nested deeper than 8.
  *
  * MODES. A kind's table says of each of its data functions how it behaves (BP_MODE_*). The kernel calls a DIRECT one on
- * the event loop itself; it measures: a direct call over 1 ms is counted, five within a minute demote the function to
- * threads and health names it.
+ * the event loop itself; it measures: a direct call over 1 ms is counted, five within a minute - and within 100 calls,
+ * so that a busy machine is not taken for a slow plugin - demote the function to threads, and health names it.
  */
 #define BP_MODE_ASYNC 0u    /* returns at once and completes later, from a thread of the plugin's own */
 #define BP_MODE_DIRECT 1u   /* completes before it returns and never blocks */
