@@ -25,8 +25,6 @@
  *
  * OWNERSHIP IS IN THE TYPE'S NAME. A bp_view is borrowed. A bp_buffer is owned and carries its own release. Whoever
  * allocates frees: two images may carry two allocators.
- *
- * Licence of this header: CC0, so that a plugin may have any licence.
  */
 #ifndef BACKPLANE_CORE_H
 #define BACKPLANE_CORE_H
