@@ -30,13 +30,12 @@ final class Reconciler {
   private let cataloguer = PluginCataloguer()
   private let reaper: Reaper
   private let history: History
-  private var prober: Prober
+  private let prober: Prober
   private var published: Generation?
   private(set) var configuration: LoadedConfiguration?
   /// What was refused, by what was tried: not tried again by a mere hint until its file or its configuration changes.
   private var refusedBuilds: [String: Receipt.Refused] = [:]
   private var lastRefusals: [String] = []
-  private var programs: [bp_instance: [(key: [UInt8], flags: UInt32)]] = [:]
 
   init(_ kernel: KernelContext, _ reaper: Reaper, _ history: History, _ prober: Prober) {
     self.kernel = kernel
@@ -389,9 +388,7 @@ final class Reconciler {
     var routes: [Generation.ProgramRoute] = []
     var fallback: Instance?
     for instance in slots where instance.schema != nil {
-      let programs = programs[instance.handle] ?? SlotBuild.programs(of: instance)
-      self.programs[instance.handle] = programs
-      for program in programs {
+      for program in instance.programs {
         if program.flags & BP_PROGRAM_FALLBACK != 0 {
           if let fallback { throw Reconciler.conflict("every other program", fallback, instance) }
           fallback = instance

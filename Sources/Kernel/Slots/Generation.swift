@@ -1,10 +1,9 @@
 import BackplaneABI
-import Synchronization
 import URIText
 
 /// An immutable, numbered picture of every slot and route, built completely before it is published.
 final class Generation: @unchecked Sendable {
-  // @unchecked: immutable after init but for atomics; instances are Sendable.
+  // @unchecked: immutable after init; instances are Sendable.
   let number: UInt64
   /// In configured order.
   let slots: [Instance]
@@ -15,7 +14,6 @@ final class Generation: @unchecked Sendable {
   let writePolicy: WritePolicy
   /// Programs whose URIs have a canonical form.
   let canonical: [ProgramRoute]
-  let publishedNs = Atomic<UInt64>(0)
 
   struct ProgramRoute {
     let key: [UInt8]

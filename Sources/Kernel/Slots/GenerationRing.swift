@@ -78,7 +78,6 @@ final class GenerationRing: @unchecked Sendable {
     precondition(entry.pointee.number.load(ordering: .relaxed) == 0, "a generation's entry is still held")
     entry.pointee.generation = Unmanaged.passRetained(generation)
     entry.pointee.number.store(generation.number, ordering: .releasing)
-    generation.publishedNs.store(Clock.monotonicNs(), ordering: .relaxed)
     current.store(generation.number, ordering: .sequentiallyConsistent)
   }
 

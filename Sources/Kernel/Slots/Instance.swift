@@ -87,6 +87,9 @@ final class Instance: @unchecked Sendable {
     pointer = UnsafeRawPointer(plugin).load(fromByteOffset: 8, as: UnsafeMutableRawPointer?.self)
   }
 
+  /// The programs of a schema; asked of the plugin once, by the reload thread, which alone reads it.
+  private(set) lazy var programs = SlotBuild.programs(of: self)
+
   /// The kind tables, asked once after `configure`. Answers the kind that the plugin promised and does not have.
   func bindKinds() -> String? {
     func table<T>(_ id: StaticString, _ type: T.Type) -> UnsafePointer<T>? {
@@ -161,7 +164,7 @@ final class Directness: Sendable {
   /// The five must lie within so many calls: one in twenty.
   static let callsAmongMax: UInt64 = 100
 
-  private let modes: [Atomic4]
+  private let modes: [Mode]
   private struct SlowCall {
     let atNs: UInt64
     /// How many calls the operation had had by then.
@@ -170,11 +173,11 @@ final class Directness: Sendable {
   private let slow = Mutex<[Int: [SlowCall]]>([:])
   let slowCalls = Atomic<UInt64>(0)
 
-  final class Atomic4: Sendable {
+  final class Mode: Sendable {
     let mode = Atomic<UInt32>(BP_MODE_ASYNC)
   }
 
-  init() { modes = Operation.allCases.map { _ in Atomic4() } }
+  init() { modes = Operation.allCases.map { _ in Mode() } }
 
   func declare(_ operation: Operation, _ mode: UInt32) {
     modes[operation.rawValue].mode.store(mode, ordering: .relaxed)
