@@ -51,10 +51,18 @@ let libraries: [Target] = [
 
 let kernel: [Target] = [
   .target(name: "SystemShims", path: "Sources/SystemShims"),
+  // What the kernel and a plugin in a child process say to each other. No Foundation, here and in the child: it would
+  // double the time that a child takes to be there.
+  .target(
+    name: "IsolationWire", dependencies: ["SystemShims", boundary], path: "Sources/IsolationWire",
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "backplane-host", dependencies: ["IsolationWire", "URIText", "SystemShims", boundary],
+    path: "Sources/backplane-host", swiftSettings: swift6),
   .target(
     name: "Kernel",
     dependencies: [
-      "URIText", "ListQuery", "SystemShims", "SodiumShim", boundary,
+      "URIText", "ListQuery", "SystemShims", "IsolationWire", "SodiumShim", boundary,
       .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
@@ -152,6 +160,7 @@ let package = Package(
   name: "backplane",
   products: [
     .executable(name: "backplane", targets: ["backplane"]),
+    .executable(name: "backplane-host", targets: ["backplane-host"]),
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),

@@ -48,10 +48,11 @@ public enum ConfigurationLoader {
     checkDrain(settings, problems: &problems)
     try problems.throwIfAny()
 
-    let node = NodeConfiguration(
+    var node = NodeConfiguration(
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
       slots: ordered, directories: directories, limits: limits(settings), reload: reload(settings), log: log(settings))
+    node.isolation = isolation(settings)
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
       warnings: warnings, files: files.documents.map(\.absolutePath),
@@ -165,6 +166,18 @@ public enum ConfigurationLoader {
       probeTimeoutMs: settings.integer("reload.probe_timeout_ms"),
       drainSoftMs: settings.integer("reload.drain_soft_ms"), drainHardMs: settings.integer("reload.drain_hard_ms"),
       watch: settings.boolean("reload.watch"))
+  }
+
+  private static func isolation(_ settings: ScalarSettings) -> NodeConfiguration.Isolation {
+    NodeConfiguration.Isolation(
+      policy: NodeConfiguration.Isolation.Policy(rawValue: settings.text("isolation.default"))!,
+      sharedMemorySizeBytes: settings.integer("isolation.shared_memory_size_bytes"),
+      waitingSizeBytesMax: settings.integer("isolation.waiting_size_bytes_max"),
+      restartDelayMsMax: settings.integer("isolation.restart_delay_ms_max"),
+      crashesMax: settings.integer("isolation.crashes_max"),
+      crashWindowMs: settings.integer("isolation.crash_window_ms"),
+      breakerOpenMs: settings.integer("isolation.breaker_open_ms"),
+      cancelGraceMs: settings.integer("isolation.cancel_grace_ms"))
   }
 
   private static func log(_ settings: ScalarSettings) -> NodeConfiguration.Log {

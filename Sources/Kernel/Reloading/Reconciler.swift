@@ -134,6 +134,7 @@ final class Reconciler {
   /// True when a generation was published.
   private func run(_ loaded: LoadedConfiguration, _ request: Request, _ transaction: inout Transaction) -> Bool {
     let node = loaded.node
+    kernel.apply(node.isolation, startTimeoutMs: node.reload.startTimeoutMs)
     if let old = configuration?.node.directories, old != node.directories {
       let fixed = old.state != node.directories.state || old.runtime != node.directories.runtime
       if fixed { transaction.notes.append("directories.state and directories.runtime take effect at the next start") }
@@ -190,6 +191,7 @@ final class Reconciler {
         }
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
         let build = SlotBuild(slot, plugin, replacing: previous)
+        try build.choose(node.isolation.policy)
         if build.isUnchanged {
           plan.entries.append(.kept(previous!))
           continue
@@ -260,8 +262,8 @@ final class Reconciler {
     for build in ordered where !failed.contains(build.slot.name) {
       do throws(Refusal) {
         try build.bindListeners()
-        try checkRetained(build.plugin, node.limits.retainedImagesMax)
-        let image = try images.open(build.plugin)
+        if build.mode == .inProcess { try checkRetained(build.plugin, node.limits.retainedImagesMax) }
+        let image = try build.image(images)
         let directory = "\(node.directories.state)/slots/\(build.slot.name)"
         try? FileManager.default.createDirectory(
           atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])

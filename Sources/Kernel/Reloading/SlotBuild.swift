@@ -10,6 +10,8 @@ final class SlotBuild: @unchecked Sendable {
   let previous: Instance?
   private(set) var instance: Instance?
   private(set) var listeners: [String: Listener] = [:]
+  /// Where the instance is to run.
+  private(set) var mode = IsolationMode.inProcess
 
   init(_ slot: SlotConfiguration, _ plugin: VerifiedPlugin, replacing previous: Instance?) {
     self.slot = slot
@@ -18,13 +20,22 @@ final class SlotBuild: @unchecked Sendable {
   }
 
   /// What is tried: this content with this configuration.
-  var identity: String { "\(slot.name) \(plugin.contentHash) \(slot.json)" }
+  var identity: String {
+    "\(slot.name) \(plugin.contentHash) \(slot.json) \(mode.rawValue) \(slot.processLimits)"
+  }
+
+  /// Decides where the instance is to run.
+  func choose(_ policy: NodeConfiguration.Isolation.Policy, isQuarantined: Bool = false) throws(Refusal) {
+    mode = try IsolationChoice.decide(slot, plugin, policy: policy, isQuarantined: isQuarantined)
+  }
 
   /// Whether the instance that serves is what is wanted already.
   var isUnchanged: Bool {
     guard let previous else { return false }
     return previous.image.contentHash == plugin.contentHash && previous.slot.json == slot.json
       && previous.slot.kind == slot.kind && previous.slot.scheme == slot.scheme
+      && (previous.proxy != nil) == (mode == .process)
+      && (mode == .inProcess || previous.slot.processLimits == slot.processLimits)
   }
 
   /// Binds the listening sockets that the manifest declares, or takes over those that the previous instance was lent.
@@ -54,6 +65,11 @@ final class SlotBuild: @unchecked Sendable {
     }
   }
 
+  /// The image to make an instance of: mapped into this process, or left to a child.
+  func image(_ images: ImageStore) throws(Refusal) -> Image {
+    mode == .process ? Image(plugin, entry: ProxyTables.entry) : try images.open(plugin)
+  }
+
   /// Creates, configures and starts.
   func start(_ image: Image, _ kernel: KernelContext, stateDirectory: String, timeoutMs: Int) throws(Refusal) {
     let made = InstanceRegistry.shared.register {
@@ -63,6 +79,10 @@ final class SlotBuild: @unchecked Sendable {
       throw SlotRefusals.startFailed("create", "too many instances are alive", plugin, slot)
     }
     instance = made
+    if mode == .process {
+      made.proxy = ProxyPlugin(
+        made, ProxyPlugin.Subject(plugin: plugin, limits: slot.processLimits), kernel.isolation.withLock { $0 })
+    }
     made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
     try create(made, timeoutMs)
     try configure(made, stateDirectory, timeoutMs)

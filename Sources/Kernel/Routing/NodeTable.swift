@@ -74,6 +74,9 @@ enum NodeTable {
       return ReadPath.read(caller, header, normal, lease, completion) {
         caller.outgoing.subtract(1, ordering: .releasing)
       }
+    } unavailable: {
+      Answers.complete(completion, .noCanonicalForm, as: bp_read_result.self)
+      return 0
     }
     if token == 0 { caller.outgoing.subtract(1, ordering: .releasing) }
     return token
@@ -194,8 +197,16 @@ enum NodeTable {
     let (header, parent) = inherit(kernel, call)
     guard let lease = lease(caller, parent: parent, completion, bp_list_result.self) else { return 0 }
     defer { kernel.ring.release(lease) }
+    var isUnavailable = false
     let prefix: [UInt8]? = NormalForm.with(request.uri, lease.generation) { normal in
       normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
+    } unavailable: {
+      isUnavailable = true
+      return nil
+    }
+    if isUnavailable {
+      Answers.complete(completion, .noCanonicalForm, as: bp_list_result.self)
+      return 0
     }
     guard let prefix else {
       Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)
