@@ -118,6 +118,9 @@ let tests: [Target] = [
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
   .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(
+    name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
+    swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
@@ -141,9 +144,12 @@ let tests: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
-  .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
   .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 

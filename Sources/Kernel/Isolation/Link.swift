@@ -43,6 +43,7 @@ final class Link: @unchecked Sendable {
   /// How long a question may take, either way: they are answered without waiting for anything.
   static let questionTimeoutMs: UInt32 = 1000
   static let forwardedMax = 65_536
+  private static let dyingMs: Int32 = 200
   private static let reportBytesMax = 64 << 10
 
   init(_ process: HostProcess?, _ ends: HostProcess.Ends, waitingBytesMax: Int) {
@@ -70,8 +71,7 @@ final class Link: @unchecked Sendable {
   ) -> Bool {
     let reader = Thread.start(name: "bp-\(name)") { [self] in
       if case .violation(let sentence) = Receiver.run(connection, .copies, handler) { kill(sentence) }
-      // A plugin that closed its end is not one that can be talked to.
-      if !isExpected.load(ordering: .acquiring) { kill("it closed its connection") }
+      endWithItsConnection()
       isDead.store(true, ordering: .releasing)
       _ = bp_shim_eventfd_signal(wake)
     }
@@ -121,11 +121,19 @@ final class Link: @unchecked Sendable {
           if !answer(questions, question) { kill("it asked what nobody can answer") }
         } else {
           questionsAreOpen = false
-          if process != nil, !isExpected.load(ordering: .acquiring) { kill("it closed its connection") }
+          endWithItsConnection()
         }
       }
       lookAfterCancelled(isStillOpen, cancelGraceMs)
     }
+  }
+
+  /// A process that closed its end and lives on is not one that can be talked to. One that is dying closes it a moment
+  /// before it is dead, and has a cause of its own.
+  private func endWithItsConnection() {
+    guard let process, !isExpected.load(ordering: .acquiring) else { return }
+    var polled = pollfd(fd: process.descriptor, events: Int16(POLLIN), revents: 0)
+    if poll(&polled, 1, Link.dyingMs) == 0 { kill("it closed its connection") }
   }
 
   private func lookAfterCancelled(_ isStillOpen: (bp_token) -> Bool, _ graceMs: Int) {
