@@ -82,5 +82,9 @@ final class HostProcess: Sendable {
 
 extension HostProcess.Ending {
   /// `SIGSEGV`, `it ended with status 3`.
-  var cause: String { Child.Ending(output: [], errors: [], signal: signal, status: status, isTimedOut: false).cause }
+  var cause: String {
+    // The host ends in peace when its connection does, and nobody here ended it.
+    if signal == 0, status == 0 { return "it closed its connection" }
+    return Child.Ending(output: [], errors: [], signal: signal, status: status, isTimedOut: false).cause
+  }
 }
