@@ -83,8 +83,16 @@ public final class Kernel: @unchecked Sendable {
   public func hint(_ trigger: String) { queue.hint(trigger) }
 
   /// Reloads and waits for the receipt; nil when the node is ending.
+  ///
+  /// Waits on its own thread until files that are being written have come to rest, unless `now` names what is wanted: a
+  /// reload that somebody else asks for meanwhile is not held up.
   public func reload(_ trigger: String, now: Set<String> = [], losesState: Bool = false) -> Receipt? {
-    queue.reload(trigger, now: now, losesState: losesState)
+    if now.isEmpty, let node = last.withLock({ $0?.node }) {
+      PluginCataloguer.awaitSettled(
+        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        settleMs: node.reload.settleMs)
+    }
+    return queue.reload(trigger, now: now, losesState: losesState)
   }
 
   private func reload(_ asked: ReloadQueue.Asked) -> Receipt {
@@ -94,6 +102,7 @@ public final class Kernel: @unchecked Sendable {
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
         losesState: asked.losesState))
+    if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
       watch(configuration)

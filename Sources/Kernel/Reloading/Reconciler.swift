@@ -36,6 +36,8 @@ final class Reconciler {
   /// What was refused, by what was tried: not tried again by a mere hint until its file or its configuration changes.
   private var refusedBuilds: [String: Receipt.Refused] = [:]
   private var lastRefusals: [String] = []
+  /// When the last reconcile wants to be followed by another though nobody asks; nil: not at all.
+  private(set) var recheckMs: Int?
 
   init(_ kernel: KernelContext, _ reaper: Reaper, _ history: History, _ prober: Prober) {
     self.kernel = kernel
@@ -69,6 +71,8 @@ final class Reconciler {
     var isPublished = false
     switch request.configuration {
     case .failure(let error):
+      // What was to be looked at again was not.
+      recheckMs = recheckMs.map { max($0, 1000) }
       let problems = (error as? ConfigurationError)?.problems.map(\.description) ?? ["\(error)"]
       transaction.refusals = problems.map { Receipt.Refused(configuration: $0) }
     case .success(let loaded):
@@ -96,8 +100,8 @@ final class Reconciler {
 
   private func finish(_ receipt: Receipt) {
     if receipt.generation != receipt.generationBefore, let directory = configuration?.node.directories.staging {
-      // Images that are mapped do not need their file any more; the ones that serve keep it for the next start.
-      let live = Set(published?.slots.map(\.image.contentHash) ?? [])
+      // What is alive may need its file again: the next start, a child that is started anew, a generation that drains.
+      let live = InstanceRegistry.shared.contentHashes
       _ = try? Staging(directory: directory).removeUnused(keeping: live, olderThanMs: 60_000)
     }
     if let problem = history.add(receipt) {
@@ -142,7 +146,8 @@ final class Reconciler {
       PluginCataloguer.Request(
         directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
-        settleMs: node.reload.settleMs, now: request.now))
+        settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
+    recheckMs = catalog.recheckMs
     transaction.notes += catalog.notices
     transaction.ended("verified")
 

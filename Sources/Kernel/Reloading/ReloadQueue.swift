@@ -11,7 +11,14 @@ final class ReloadQueue: @unchecked Sendable {
     var waiting: [Promise<Receipt>] = []
   }
 
-  private let state = Mutex<(asked: Asked?, isClosed: Bool)>((nil, false))
+  private struct State {
+    var asked: Asked?
+    /// The hint that is to come by itself, and when (CLOCK_MONOTONIC).
+    var later: (trigger: String, atNs: UInt64)?
+    var isClosed = false
+  }
+
+  private let state = Mutex<State>(State())
   private let wake = Mutex<Promise<Bool>>(Promise())
   private var thread: pthread_t?
 
@@ -27,6 +34,16 @@ final class ReloadQueue: @unchecked Sendable {
 
   /// Something may have changed. Returns at once; any thread.
   func hint(_ trigger: String) { ask(Asked(triggers: [trigger])) }
+
+  /// Something will have to be looked at again in so many milliseconds; the earliest of several such times counts. Any
+  /// thread.
+  func hint(_ trigger: String, afterMs: Int) {
+    let atNs = Clock.monotonicNs() + UInt64(max(0, afterMs)) * 1_000_000
+    state.withLock { state in
+      if state.later.map({ atNs < $0.atNs }) ?? true { state.later = (trigger, atNs) }
+    }
+    wake.withLock { $0.set(true) }
+  }
 
   /// Reloads and waits for the receipt of a reload that began after this call; nil when the node is ending.
   func reload(_ trigger: String, now: Set<String> = [], losesState: Bool = false) -> Receipt? {
@@ -56,14 +73,19 @@ final class ReloadQueue: @unchecked Sendable {
 
   private func next() -> Asked? {
     while true {
-      let (asked, isClosed) = state.withLock { state in
+      let (asked, atNs, isClosed) = state.withLock { state in
+        if state.asked == nil, let later = state.later, later.atNs <= Clock.monotonicNs() {
+          state.asked = Asked(triggers: [later.trigger])
+        }
+        // Whatever runs now looks at everything, and asks again for what is still to be waited for.
+        if state.asked != nil { state.later = nil }
         defer { state.asked = nil }
-        return (state.asked, state.isClosed)
+        return (state.asked, state.later?.atNs, state.isClosed)
       }
       if isClosed { return nil }
       if let asked { return asked }
       let promise = wake.withLock { $0 }
-      _ = promise.get()
+      if let atNs { _ = promise.get(untilNs: atNs) } else { _ = promise.get() }
       wake.withLock { $0 = Promise() }
     }
   }
