@@ -58,7 +58,7 @@ public final class Kernel: @unchecked Sendable {
     let prober = Prober(
       executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
       scratchParent: directories.state + "/scratch")
-    reconciler = Reconciler(context, reaper, history, prober)
+    reconciler = Reconciler(context, KernelWorld(context, reaper, prober), ReceiptKeeper(context, history))
     // Watched before the first look, so that nothing dropped in between is missed.
     watch(configuration)
     let receipt = reconciler.reconcile(
@@ -69,7 +69,7 @@ public final class Kernel: @unchecked Sendable {
       throw StartFailure(receipt: receipt)
     }
     last.withLock { $0 = configuration }
-    queue = ReloadQueue { [unowned self] asked in reload(asked) }
+    queue = ReloadQueue { [unowned self] job in run(job) }
     let early = earlyHints.withLock { hints -> Set<String>? in
       defer { hints = nil }
       return hints
@@ -86,13 +86,41 @@ public final class Kernel: @unchecked Sendable {
   ///
   /// Waits on its own thread until files that are being written have come to rest, unless `now` names what is wanted: a
   /// reload that somebody else asks for meanwhile is not held up.
-  public func reload(_ trigger: String, now: Set<String> = [], losesState: Bool = false) -> Receipt? {
+  ///
+  /// - Parameters:
+  ///   - now: files to take without waiting until they have settled; `*` means all.
+  ///   - losesState: no state is handed over, and backends that keep their records in memory only may be replaced.
+  ///   - retries: what was refused or rolled back is tried again though nothing about it has changed.
+  public func reload(
+    _ trigger: String, now: Set<String> = [], losesState: Bool = false, retries: Bool = false
+  ) -> Receipt? {
     if now.isEmpty, let node = last.withLock({ $0?.node }) {
       PluginCataloguer.awaitSettled(
         directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
         settleMs: node.reload.settleMs)
     }
-    return queue.reload(trigger, now: now, losesState: losesState)
+    return queue.reload(trigger, now: now, losesState: losesState, retries: retries)
+  }
+
+  /// Puts slots back to what served before their last replacement, and waits for the receipt; nil when the node is
+  /// ending. Without names: everything that the last reload replaced.
+  public func rollBack(_ slots: [String]?) -> Receipt? { queue.rollBack(slots) }
+
+  /// How often a slot that is on probation is looked at.
+  private static let probationTickNs: UInt64 = 100_000_000
+
+  /// On the reload thread. Answers when it wants to look at probations.
+  private func run(_ job: ReloadQueue.Job) -> UInt64 {
+    switch job {
+    case .reload(let asked):
+      let receipt = reload(asked)
+      for promise in asked.waiting { promise.set(receipt) }
+    case .rollBack(let asked):
+      asked.promise.set(
+        reconciler.rollBack(Reconciler.RollbackRequest(trigger: "control", slots: asked.slots)))
+    case .tick: _ = reconciler.judgeTrials()
+    }
+    return reconciler.isOnProbation ? Clock.monotonicNs() + Kernel.probationTickNs : 0
   }
 
   private func reload(_ asked: ReloadQueue.Asked) -> Receipt {
@@ -101,7 +129,7 @@ public final class Kernel: @unchecked Sendable {
     let receipt = reconciler.reconcile(
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
-        losesState: asked.losesState))
+        losesState: asked.losesState, retries: asked.retries))
     if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
@@ -177,7 +205,7 @@ public final class Kernel: @unchecked Sendable {
 
   /// The bound port of a transport's listener; nil when there is none.
   public func port(slot: String, listener: String = "http") -> Int? {
-    guard let lease = context.ring.acquire() else { return nil }
+    guard let lease = context.ring.acquireAdmitted() else { return nil }
     defer { context.ring.release(lease) }
     return lease.generation.instance(slot: slot)?.listeners[listener]?.port
   }
@@ -187,7 +215,7 @@ public final class Kernel: @unchecked Sendable {
   /// The operator says that a backend's data is good as it is.
   public func acceptBehind(slot: String) -> Bool {
     guard context.behind.accept(slot) else { return false }
-    if let lease = context.ring.acquire() {
+    if let lease = context.ring.acquireAdmitted() {
       lease.generation.instance(slot: slot)?.isBehind.store(false, ordering: .releasing)
       context.ring.release(lease)
     }
@@ -198,7 +226,7 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
-    guard let lease = context.ring.acquire() else {
+    guard let lease = context.ring.acquireAdmitted() else {
       return Status(
         node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
     }
