@@ -84,6 +84,9 @@ public final class Kernel: @unchecked Sendable {
 
   /// Reloads and waits for the receipt; nil when the node is ending.
   ///
+  /// Waits on its own thread until files that are being written have come to rest, unless `now` names what is wanted: a
+  /// reload that somebody else asks for meanwhile is not held up.
+  ///
   /// - Parameters:
   ///   - now: files to take without waiting until they have settled; `*` means all.
   ///   - losesState: no state is handed over, and backends that keep their records in memory only may be replaced.
@@ -91,7 +94,12 @@ public final class Kernel: @unchecked Sendable {
   public func reload(
     _ trigger: String, now: Set<String> = [], losesState: Bool = false, retries: Bool = false
   ) -> Receipt? {
-    queue.reload(trigger, now: now, losesState: losesState, retries: retries)
+    if now.isEmpty, let node = last.withLock({ $0?.node }) {
+      PluginCataloguer.awaitSettled(
+        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        settleMs: node.reload.settleMs)
+    }
+    return queue.reload(trigger, now: now, losesState: losesState, retries: retries)
   }
 
   /// Puts slots back to what served before their last replacement, and waits for the receipt; nil when the node is
@@ -122,6 +130,7 @@ public final class Kernel: @unchecked Sendable {
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
         losesState: asked.losesState, retries: asked.retries))
+    if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
       watch(configuration)

@@ -72,6 +72,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public struct Reload: Sendable, Equatable {
     /// How long a dropped file must be unchanged before it is taken.
     public var settleMs: Int
+    /// How long a file that vanished is treated as still there.
+    public var removalGraceMs: Int
     /// Bound on a plugin's `start`.
     public var startTimeoutMs: Int
     /// Bound on the probe process.
