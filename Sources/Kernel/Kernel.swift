@@ -137,11 +137,14 @@ public final class Kernel: @unchecked Sendable {
   /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
   private static let idleGraceMs = 1000
 
+  /// How much longer than its drain the end of a node may take; half of it is for what the drain left running.
+  private static let endGraceMs = 4000
+
   /// Drains and ends: transports stop accepting, requests finish, instances stop. At most `timeoutMs`; true when
   /// everything came to its end.
   @discardableResult
   public func shutDown(timeoutMs: Int) -> Bool {
-    notifier.stopping()
+    notifier.stopping(timeoutMs: timeoutMs + Kernel.endGraceMs)
     watches.withLock {
       $0.watch?.stop()
       $0.watch = nil
@@ -161,7 +164,7 @@ public final class Kernel: @unchecked Sendable {
   }
 
   private func shutDownParts() {
-    _ = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)
+    _ = reaper.drain(untilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000 / 2)
     reaper.shutDown()
     context.shutDown()
   }
@@ -212,6 +215,27 @@ public final class Kernel: @unchecked Sendable {
     return Status(
       node: name, health: Health.name(health.state), generation: lease.generation.number,
       uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)
+  }
+
+  /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
+  public func logStatus() {
+    let status = status()
+    let log = context.log
+    log.notice(
+      "status",
+      [
+        "health": status.health, "generation": "\(status.generation)", "uptime_ms": "\(status.uptimeMs)",
+        "slots": "\(status.slots.count)",
+      ])
+    for slot in status.slots {
+      log.notice(
+        "status of a slot",
+        [
+          "slot": slot.name, "plugin": slot.plugin, "version": slot.version, "generation": "\(slot.generation)",
+          "state": slot.state, "in_flight": "\(slot.inFlight)", "reason": slot.message,
+        ])
+    }
+    for note in status.notes { log.notice("status", ["note": note]) }
   }
 
   public struct Status: Codable, Sendable {
