@@ -192,9 +192,12 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
+    var notes = reaper.held().map {
+      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+    }
     guard let lease = context.ring.acquire() else {
       return Status(
-        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
+        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes)
     }
     defer { context.ring.release(lease) }
     let health = Health.of(lease.generation)
@@ -205,9 +208,6 @@ public final class Kernel: @unchecked Sendable {
         generation: instance.bornGeneration.load(ordering: .relaxed), state: Health.name(health.state),
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
         ports: instance.listeners.mapValues(\.port))
-    }
-    var notes = reaper.held().map {
-      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
     }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"

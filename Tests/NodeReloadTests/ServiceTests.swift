@@ -130,7 +130,7 @@ final class NotifySocket {
     // Neither of these is a reason to end sooner.
     toy.node.signal(SIGHUP)
     toy.node.signal(SIGUSR1)
-    #expect(Polling.until { toy.node.log.contains("status of a slot") })
+    #expect(Polling.until { toy.node.log.contains("notice status ") })
     #expect(toy.node.isRunning)
     toy.node.signal(SIGINT)
     #expect(toy.node.wait() == 128 + SIGINT)
@@ -147,10 +147,10 @@ final class NotifySocket {
       folder: folder,
       configuration: "reload: {start_timeout_ms: 600000}\nslots: {toy: {kind: backend, url: \"toy://\(steering)\"}}",
       waits: false)
-    func hasStarted() -> Bool {
-      ((try? String(contentsOfFile: steering + "/events", encoding: .utf8)) ?? "").contains("1.0.0 start")
+    func isStarting() -> Bool {
+      ((try? String(contentsOfFile: steering + "/events", encoding: .utf8)) ?? "").contains("1.0.0 hangs in start")
     }
-    #expect(Polling.until(seconds: 20) { hasStarted() })
+    #expect(Polling.until(seconds: 20) { isStarting() })
     node.signal(SIGTERM)
     // Two of a kind would become one as long as the first was not taken.
     #expect(Polling.until { !Self.hasPending(SIGTERM, in: node.pid) })
