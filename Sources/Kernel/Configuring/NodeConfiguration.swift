@@ -60,6 +60,8 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var reloadTimeoutMs: Int
     /// Most superseded plugin images kept mapped.
     public var retainedImagesMax: Int
+    /// Most state that a slot may hand over, in bytes.
+    public var stateHandoverSizeBytesMax: Int
     /// Largest plugin file, in bytes.
     public var pluginSizeBytesMax: Int
     /// Receipts kept in the history.
@@ -78,6 +80,14 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var drainSoftMs: Int
     /// After this long a drain cancels what is left; at least `drainSoftMs`.
     public var drainHardMs: Int
+    /// Bound on moving a slot's state, and on the wait for what still runs there.
+    public var handoverTimeoutMs: Int
+    /// Longest time a request waits while a slot is stopped and started anew.
+    public var parkTimeoutMs: Int
+    /// How long a replaced slot is on probation; 0 is not at all.
+    public var probationMs: Int
+    /// After so many calls the probation is passed.
+    public var probationCalls: Int
     /// Whether the plugin directories and configuration files are watched.
     public var watch: Bool
   }
