@@ -174,11 +174,14 @@ public final class Kernel: @unchecked Sendable {
   /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
   private static let idleGraceMs = 1000
 
+  /// How much longer than its drain the end of a node may take; half of it is for what the drain left running.
+  private static let endGraceMs = 4000
+
   /// Drains and ends: transports stop accepting, requests finish, instances stop. At most `timeoutMs`; true when
   /// everything came to its end.
   @discardableResult
   public func shutDown(timeoutMs: Int) -> Bool {
-    notifier.stopping()
+    notifier.stopping(timeoutMs: timeoutMs + Kernel.endGraceMs)
     watches.withLock {
       $0.watch?.stop()
       $0.watch = nil
@@ -198,7 +201,7 @@ public final class Kernel: @unchecked Sendable {
   }
 
   private func shutDownParts() {
-    _ = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)
+    _ = reaper.drain(untilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000 / 2)
     reaper.shutDown()
     context.shutDown()
   }
@@ -226,9 +229,12 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
+    var notes = reaper.held().map {
+      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+    }
     guard let lease = context.ring.acquireAdmitted() else {
       return Status(
-        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
+        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes)
     }
     defer { context.ring.release(lease) }
     let health = Health.of(lease.generation)
@@ -240,15 +246,33 @@ public final class Kernel: @unchecked Sendable {
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
         ports: instance.listeners.mapValues(\.port))
     }
-    var notes = reaper.held().map {
-      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
-    }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }
     return Status(
       node: name, health: Health.name(health.state), generation: lease.generation.number,
       uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)
+  }
+
+  /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
+  public func logStatus() {
+    let status = status()
+    let log = context.log
+    log.notice(
+      "status",
+      [
+        "health": status.health, "generation": "\(status.generation)", "uptime_ms": "\(status.uptimeMs)",
+        "slots": "\(status.slots.count)",
+      ])
+    for slot in status.slots {
+      log.notice(
+        "status of a slot",
+        [
+          "slot": slot.name, "plugin": slot.plugin, "version": slot.version, "generation": "\(slot.generation)",
+          "state": slot.state, "in_flight": "\(slot.inFlight)", "reason": slot.message,
+        ])
+    }
+    for note in status.notes { log.notice("status", ["note": note]) }
   }
 
   public struct Status: Codable, Sendable {

@@ -100,8 +100,8 @@ public struct NodeConfiguration: Sendable, Equatable {
 
     /// Least severe first.
     public enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
-    /// How a log line is written.
-    public enum Format: String, Sendable, CaseIterable { case text, json, logfmt }
+    /// How an event is written; `auto` is journald's native fields under journald, else text.
+    public enum Format: String, Sendable, CaseIterable { case auto, text, json, logfmt }
   }
 }
 

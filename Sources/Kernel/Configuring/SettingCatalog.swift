@@ -137,8 +137,8 @@ public enum SettingCatalog {
       "log.level", .choice(NodeConfiguration.Log.Level.allCases.map(\.rawValue)), default: "info", flag: "--log-level",
       "Least severe level that is logged."),
     Setting(
-      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "text",
-      flag: "--log-format", "How a log line is written."),
+      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "auto",
+      flag: "--log-format", "How an event is written; auto: fields of the journal under journald, else text."),
   ]
 
   static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })

@@ -93,7 +93,7 @@ final class ImageStore: Sendable {
         file: plugin.sourcePath, phase: .loaded, code: code,
         sentence: "\(Wording.printable(plugin.sourcePath)): \(sentence)")
     }
-    openFoundation(for: plugin)
+    openSwiftLibraries(for: plugin)
     guard let handle = dlopen(plugin.stagedPath, RTLD_NOW | RTLD_LOCAL | Int32(bitPattern: RTLD_NODELETE_FLAG)) else {
       let reason = dlerror().map { String(cString: $0) } ?? "no reason given"
       let shown = reason.replacingOccurrences(of: plugin.stagedPath, with: "the file")
@@ -117,10 +117,12 @@ final class ImageStore: Sendable {
     return Image(plugin, entry: entry)
   }
 
-  /// A plugin elsewhere does not find Foundation by itself, because a run path is not transitive: open ours first, and
-  /// its name satisfies the plugin.
-  private static func openFoundation(for plugin: VerifiedPlugin) {
-    let wanted = plugin.neededLibraries.filter { $0.hasPrefix("libFoundation") || $0.hasPrefix("lib_Foundation") }
+  /// A plugin elsewhere does not find Foundation and the rest of Swift's libraries by itself, because a run path is not
+  /// transitive: open ours first, and its name satisfies the plugin. One that we have not is left to the loader.
+  private static func openSwiftLibraries(for plugin: VerifiedPlugin) {
+    let wanted = plugin.neededLibraries.filter { name in
+      ["libFoundation", "lib_Foundation", "libswift"].contains { name.hasPrefix($0) }
+    }
     guard !wanted.isEmpty else { return }
     // Any address of the Swift runtime's says in which folder it lies.
     guard let symbol = dlsym(nil, "swift_retain"), let name = bp_shim_image_of(symbol) else { return }

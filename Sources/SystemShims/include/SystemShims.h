@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "JournalShim.h"
+
 /* What glibc has and Swift's Glibc module does not. Every function answers -1 and sets errno on failure. */
 
 /* A counter to wake a poll with: non-blocking, close-on-exec. The caller closes it. */
