@@ -144,7 +144,8 @@ let nodeTests: [Target] = [
 
 let benchmarks: [Target] = [
   .executableTarget(
-    name: "BackendBenchmark", dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite"],
+    name: "BackendBenchmark",
+    dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
     path: "Benchmarks/Backends", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(
