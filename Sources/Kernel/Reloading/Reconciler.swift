@@ -347,9 +347,7 @@ final class Reconciler {
     }
     for instance in slots {
       instance.generations.add(1, ordering: .relaxed)
-      if instance.bornGeneration.load(ordering: .relaxed) == 0 {
-        instance.bornGeneration.store(number, ordering: .relaxed)
-      }
+      instance.wasPublished(in: number)
     }
     adopt(loaded)
     kernel.ring.publish(generation)
