@@ -168,7 +168,7 @@ public final class Kernel: @unchecked Sendable {
 
   /// The bound port of a transport's listener; nil when there is none.
   public func port(slot: String, listener: String = "http") -> Int? {
-    guard let lease = context.ring.acquire() else { return nil }
+    guard let lease = context.ring.acquireAdmitted() else { return nil }
     defer { context.ring.release(lease) }
     return lease.generation.instance(slot: slot)?.listeners[listener]?.port
   }
@@ -178,7 +178,7 @@ public final class Kernel: @unchecked Sendable {
   /// The operator says that a backend's data is good as it is.
   public func acceptBehind(slot: String) -> Bool {
     guard context.behind.accept(slot) else { return false }
-    if let lease = context.ring.acquire() {
+    if let lease = context.ring.acquireAdmitted() {
       lease.generation.instance(slot: slot)?.isBehind.store(false, ordering: .releasing)
       context.ring.release(lease)
     }
@@ -189,7 +189,7 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
-    guard let lease = context.ring.acquire() else {
+    guard let lease = context.ring.acquireAdmitted() else {
       return Status(
         node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
     }

@@ -12,8 +12,14 @@ final class KernelContext: Sendable {
   /// Messages that are being judged, by the token of the judgement, so that a validator's reads see them.
   let judgements = Judgements()
 
-  /// Most calls open in one instance.
+  /// What is parked while a slot is handed over, and where requests wait that begin meanwhile.
+  let lot: ParkingLot
+  let door: Door
+
+  /// Most calls open in one instance: what a new instance admits.
   let inFlightMax = Atomic<Int>(4096)
+  /// The longest a request waits while a slot is handed over.
+  let parkTimeoutNs = Atomic<UInt64>(10_000_000_000)
   /// The longest a request may take; the deadline of one that brings none.
   let requestTimeoutNs = Atomic<UInt64>(30_000_000_000)
   let uriSizeBytesMax = Atomic<Int>(8192)
@@ -30,11 +36,14 @@ final class KernelContext: Sendable {
     self.log = log
     self.behind = behind
     requests = RequestTable()
+    lot = ParkingLot()
+    door = Door(lot)
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
   }
 
   func apply(_ limits: NodeConfiguration.Limits) {
     inFlightMax.store(limits.inFlightPerSlotMax, ordering: .relaxed)
+    lot.max.store(limits.parkedRequestsMax, ordering: .relaxed)
     requestTimeoutNs.store(UInt64(limits.requestTimeoutMs) * 1_000_000, ordering: .relaxed)
     uriSizeBytesMax.store(limits.uriSizeBytesMax, ordering: .relaxed)
     bodySizeBytesMax.store(limits.bodySizeBytesMax, ordering: .relaxed)

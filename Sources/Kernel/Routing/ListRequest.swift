@@ -12,13 +12,13 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   let caller: Instance
   private let call: OwnedCall
-  private let lease: Lease
+  private var lease: Lease
   private let completion: bp_completion
   private let answered: @Sendable () -> Void
   private let prefix: [UInt8]
   private let query: ListQuery
-  private let backends: [Instance]
-  private let upToDate: Int
+  private var backends: [Instance]
+  private var upToDate: Int
   private var index = 0
   private var someAnswered = false
   private var failure: CallFailure?
@@ -30,7 +30,8 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private let turn = Atomic<Int>(0)
   private let isAnswered = Atomic<Bool>(false)
   private let requestToken = Atomic<UInt64>(0)
-  private let openToken = Atomic<UInt64>(0)
+  /// The call that is open, for `giveUp`, which comes on a thread of its own.
+  private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
 
   private enum ScanOutcome {
     case more
@@ -80,6 +81,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       }
       if collector == nil {
         guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
+        if backends[index].isClosed { moveOn() }
         do throws(ListError) {
           guard let made = try ListCollector(query) else { return answer(.empty) }
           collector = made
@@ -91,11 +93,24 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
+  /// Begins anew in the published generation, because a backend of ours has been replaced. A scan that is under way is
+  /// finished where it began.
+  private func moveOn() {
+    let ring = caller.kernel.ring
+    guard let fresh = ring.acquireAdmitted() else { return }
+    guard fresh.number != lease.number, !fresh.generation.backends.isEmpty else { return ring.release(fresh) }
+    ring.release(lease)
+    lease = fresh
+    (backends, upToDate) = fresh.generation.readable()
+    index = 0
+    someAnswered = false
+  }
+
   /// True when the scan has completed and the loop may go on.
   private func submit(_ backend: Instance) -> Bool {
     turn.store(0, ordering: .relaxed)
-    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
-      scanOutcome = .failed(.tooManyCalls)
+    guard backend.admits || (backend.isClosed && !cursor.isEmpty) else {
+      scanOutcome = .failed(Admission.failure(backend))
       return true
     }
     let context = Unmanaged.passRetained(self)
@@ -110,7 +125,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       scanOutcome = .failed(.tooManyCalls)
       return true
     }
-    openToken.store(token, ordering: .releasing)
+    open.withLock { $0 = (backend, token) }
     let mark = ThreadMark.own
     if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
       mark.nested { scan(backend, token, startNs) }
@@ -233,7 +248,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     fail(CallFailure(code: code, "\(message)", isRetryable: true))
-    let token = openToken.load(ordering: .acquiring)
-    for backend in backends { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
   }
 }

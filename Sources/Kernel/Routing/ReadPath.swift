@@ -16,6 +16,8 @@ enum ReadPath {
     var isAnswered = false
     var code: bp_code = BP_OK
     var failure: CallFailure?
+    /// The lease is on a generation whose backend has been replaced: read in the published one.
+    var hasMoved = false
   }
 
   /// - Parameter lease: stays the caller's.
@@ -45,12 +47,21 @@ enum ReadPath {
         }
         position += 1
         directly(backend, call, uri, lease.number, mark, &frame)
-        if frame.isAnswered { return false }
+        if frame.isAnswered || frame.hasMoved { return false }
         if frame.code == BP_NOT_FOUND { missed = true }
         return true
       }
     }
     if pending != 0 || frame.isAnswered { return pending }
+    if frame.hasMoved {
+      let ring = caller.kernel.ring
+      guard let fresh = ring.acquireAdmitted(), fresh.number != lease.number else {
+        Answers.complete(completion, of: caller, .slotGone, as: bp_read_result.self)
+        return 0
+      }
+      defer { ring.release(fresh) }
+      return read(caller, call, uri, fresh, completion, answered: answered)
+    }
     if missed {
       Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
     } else {
@@ -65,7 +76,8 @@ enum ReadPath {
     _ backend: Instance, _ call: bp_call, _ uri: NormalURI, _ generation: UInt64, _ mark: ThreadMark,
     _ frame: inout DirectRead
   ) {
-    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
+    guard backend.admits else {
+      frame.hasMoved = backend.isClosed
       frame.failure = .tooManyCalls
       frame.code = BP_RESOURCE_EXHAUSTED
       return

@@ -49,6 +49,10 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   private struct Legs {
     var outcomes: [Leg?]
     var tokens: [bp_token]
+    /// Where each leg goes: the generation's backend, or the instance that its state has moved to.
+    var targets: [Instance]
+    /// Leases on the generations of those others.
+    var leases: [Lease] = []
     var isDecided = false
     /// The write was acknowledged, and those that it did not wait for are on record as behind.
     var areMissesRecorded = false
@@ -59,6 +63,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     case refusedPrecondition(op: Int)
   }
   private let legs: Mutex<Legs>
+  /// The generation's; `Legs.targets` has where each leg really goes.
   private let backends: [Instance]
   private var unitOps: UnsafeMutablePointer<bp_op>?
 
@@ -81,11 +86,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     backends = lease.withGeneration { $0.backends }
     legs = Mutex(
       Legs(
-        outcomes: Array(repeating: nil, count: backends.count), tokens: Array(repeating: 0, count: backends.count)))
+        outcomes: Array(repeating: nil, count: backends.count), tokens: Array(repeating: 0, count: backends.count),
+        targets: backends))
   }
 
   deinit {
     if let release = body.release { ThreadMark.own.during(.release, caller.handle) { release(body.owner) } }
+    for lease in legs.withLock({ $0.leases }) { caller.kernel.ring.release(lease) }
     caller.kernel.ring.release(lease)
   }
 
@@ -186,9 +193,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   /// Gives one op to a schema. True when it has been judged already and the loop may go on.
   private func submit(_ schema: Instance, _ op: bp_op, isURI: Bool, program: bp_view, _ next: Pending) -> Bool {
-    guard schema.inFlight.load(ordering: .relaxed) < caller.kernel.inFlightMax.load(ordering: .relaxed) else {
-      finish(.tooManyCalls)
-      return false
+    guard schema.admits else {
+      guard schema.isClosed, let (fresh, successor) = Admission.successor(of: schema) else {
+        finish(Admission.failure(schema))
+        return false
+      }
+      legs.withLock { $0.leases.append(fresh) }
+      return submit(successor, op, isURI: isURI, program: program, next)
     }
     turn.store(0, ordering: .relaxed)
     verdictFailure = nil
@@ -351,18 +362,68 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
+  /// One backend's part. A unit is bound to an instance when it is submitted: one that comes while the slot's state is
+  /// being moved waits, and one that comes after goes to the successor (boundary.md, "Handover of state").
   private func submit(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>) {
-    let backend = backends[index]
-    guard backend.inFlight.load(ordering: .relaxed) < caller.kernel.inFlightMax.load(ordering: .relaxed) else {
-      return ended(index, .failed(.tooManyCalls))
+    let backend = legs.withLock { $0.targets[index] }
+    guard let fence = backend.fence else { return bind(leg: index, ops: unit, to: backend) }
+    while true {
+      switch fence.enter() {
+      case .passed: return bind(leg: index, ops: unit, to: backend)
+      case .moved: return submitToSuccessor(leg: index, ops: unit, of: backend)
+      case .raised:
+        register()
+        let waiting = UncheckedOps(pointer: unit)
+        let parking = fence.park { [self] isMoved in
+          if isMoved {
+            submitToSuccessor(leg: index, ops: waiting.pointer, of: backend)
+          } else {
+            bind(leg: index, ops: waiting.pointer, to: backend)
+          }
+        }
+        switch parking {
+        case .parked: return
+        case .lowered: continue
+        case .moved: return submitToSuccessor(leg: index, ops: unit, of: backend)
+        case .full: return ended(index, .failed(.parkingFull))
+        }
+      }
+    }
+  }
+
+  private func submitToSuccessor(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>, of backend: Instance) {
+    guard let (fresh, successor) = Admission.successor(of: backend) else {
+      return ended(index, .failed(.slotGone))
+    }
+    legs.withLock { legs in
+      legs.leases.append(fresh)
+      legs.targets[index] = successor
+    }
+    submit(leg: index, ops: unit)
+  }
+
+  /// Ends a leg that is inside its backend's fence and was not submitted.
+  private func turnedAway(_ index: Int, _ backend: Instance, _ failure: CallFailure) {
+    backend.fence?.leave()
+    ended(index, .failed(failure))
+  }
+
+  private func bind(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>, to backend: Instance) {
+    // Nobody waits for it any more and it counts nowhere: it was given up while it was parked.
+    if legs.withLock({ $0.isDecided && !$0.areMissesRecorded }) {
+      return turnedAway(index, backend, CallFailure(code: BP_CANCELLED, "the request was given up"))
+    }
+    guard backend.admits else {
+      guard backend.isClosed else { return turnedAway(index, backend, .tooManyCalls) }
+      backend.fence?.leave()
+      return submitToSuccessor(leg: index, ops: unit, of: backend)
     }
     guard ops.count == 1 || backend.backend!.pointee.flags & BP_BACKEND_ATOMIC != 0 else {
-      return ended(
-        index,
-        .failed(
-          CallFailure(
-            code: BP_UNIMPLEMENTED,
-            "the backend in slot '\(backend.slot.name)' cannot apply several changes as one unit")))
+      return turnedAway(
+        index, backend,
+        CallFailure(
+          code: BP_UNIMPLEMENTED,
+          "the backend in slot '\(backend.slot.name)' cannot apply several changes as one unit"))
     }
     let context = Unmanaged.passRetained(LegContext(self, index))
     let startNs = Clock.monotonicNs()
@@ -374,7 +435,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       }, startNs: startNs)
     guard token != 0 else {
       context.release()
-      return ended(index, .failed(.tooManyCalls))
+      return turnedAway(index, backend, .tooManyCalls)
     }
     legs.withLock { $0.tokens[index] = token }
     var request = bp_unit(
@@ -400,6 +461,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     ) { backend.backend!.pointee.apply(backend.pointer, unit, 1) }
   }
 
+  private func target(_ index: Int) -> Instance { legs.withLock { $0.targets[index] } }
+
+  private struct UncheckedOps: @unchecked Sendable {
+    // @unchecked: they lie in the request's arena, which outlives the call.
+    let pointer: UnsafeMutablePointer<bp_op>
+  }
+
   private struct UncheckedUnit: @unchecked Sendable {
     // @unchecked: its pointers lie in the request's arena, which outlives the call.
     let unit: bp_unit
@@ -411,6 +479,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func applied(_ index: Int, _ result: UnsafePointer<bp_result>) {
+    target(index).fence?.leave()
     switch result.pointee.code {
     case BP_OK:
       guard Int(result.pointee.size) >= MemoryLayout<bp_write_result>.size else {
@@ -432,7 +501,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
     if isLate {
       // A write that was acknowledged without this backend has arrived there after all.
-      if case .applied = leg, isMissed { caller.kernel.behind.caughtUp(backends[index]) }
+      if case .applied = leg, isMissed { caller.kernel.behind.caughtUp(target(index)) }
     } else if isLast {
       decide()
     } else if isConditionalUnit {
@@ -496,7 +565,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       if case .failed(let failed) = outcome { reason = failed.message }
       if case .refusedPrecondition = outcome { reason = "its record was another" }
       caller.kernel.missedWrites.add(1, ordering: .relaxed)
-      caller.kernel.behind.missed(backends[index], reason: reason)
+      caller.kernel.behind.missed(target(index), reason: reason)
     }
     // One that arrived while its miss was being recorded has nobody else to say so.
     let arrived = legs.withLock { legs in
@@ -506,7 +575,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
         return true
       }
     }
-    for index in arrived { caller.kernel.behind.caughtUp(backends[index]) }
+    for index in arrived { caller.kernel.behind.caughtUp(target(index)) }
     let isMiss = verb == BP_VERB_DELETE && absentEverywhere
     if isMiss {
       return complete(CallFailure(code: BP_NOT_FOUND, "Not found: \(uriReceived.text)"))
@@ -558,6 +627,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       finish(CallFailure(code: code, "\(message)", isRetryable: true))
       if let (judge, token) = openJudgement.withLock({ $0 }) { judge.cancel(token) }
     }
-    for (backend, token) in zip(backends, legs.withLock { $0.tokens }) where token != 0 { backend.cancel(token) }
+    let (targets, tokens) = legs.withLock { ($0.targets, $0.tokens) }
+    for (backend, token) in zip(targets, tokens) where token != 0 { backend.cancel(token) }
   }
 }

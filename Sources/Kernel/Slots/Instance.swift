@@ -24,11 +24,18 @@ final class Instance: @unchecked Sendable {
   private(set) var backend: UnsafePointer<bp_backend>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
+  /// backplane.state/1, when it has that.
+  private(set) var stateTable: UnsafePointer<bp_state>?
   /// `bp_plugin.self`.
   private(set) var pointer: UnsafeMutableRawPointer?
 
   /// Calls open in the plugin.
   let inFlight = Atomic<Int>(0)
+  /// Calls are submitted while fewer are open. 0: none any more, the instance is on its way out and whoever still comes
+  /// with an old lease goes to the published generation (`Admission`).
+  let admissionMax: Atomic<Int>
+  /// The way in for writes, of an instance whose state can move to a successor.
+  private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
   let statistics = Statistics()
@@ -68,6 +75,27 @@ final class Instance: @unchecked Sendable {
     self.image = image
     self.kernel = kernel
     lent = Mutex(listeners)
+    admissionMax = Atomic(kernel.inFlightMax.load(ordering: .relaxed))
+  }
+
+  /// Whether one more call may be submitted.
+  @inline(__always)
+  var admits: Bool { inFlight.load(ordering: .relaxed) < admissionMax.load(ordering: .relaxed) }
+
+  /// No call is submitted any more, whatever lease it comes with.
+  var isClosed: Bool { admissionMax.load(ordering: .acquiring) == 0 }
+
+  func close() { admissionMax.store(0, ordering: .releasing) }
+
+  /// A changed `limits.in_flight_per_slot_max`.
+  func admit(_ max: Int) {
+    // Not by a plain store: an instance that was closed meanwhile stays so.
+    var seen = admissionMax.load(ordering: .relaxed)
+    while seen != 0 {
+      let (exchanged, now) = admissionMax.compareExchange(expected: seen, desired: max, ordering: .relaxed)
+      if exchanged { return }
+      seen = now
+    }
   }
 
   /// It is part of a published generation; the first one counts.
@@ -108,8 +136,10 @@ final class Instance: @unchecked Sendable {
     case .schema: schema = table("backplane.schema/1", bp_schema.self)
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
     }
+    stateTable = table("backplane.state/1", bp_state.self)
     switch slot.kind {
     case .backend:
+      if stateTable != nil { fence = Fence(kernel.lot) }
       guard let backend else { return "backplane.backend/1" }
       directness.declare(.apply, backend.pointee.apply_mode)
       directness.declare(.read, backend.pointee.read_mode)
