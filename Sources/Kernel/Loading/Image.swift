@@ -45,6 +45,7 @@ extension Refusal.Code {
   static let pluginMissing = "slot.plugin-missing"
   static let kindDiffers = "slot.kind-differs"
   static let wouldLoseState = "slot.would-lose-state"
+  static let quarantined = "slot.quarantined"
   static let programConflict = "slot.program-conflict"
 }
 

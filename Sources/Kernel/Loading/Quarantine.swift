@@ -33,6 +33,9 @@ public final class Quarantine: Sendable {
   private let directory: String
   private let entries: Mutex<[Entry]>
 
+  /// What is kept in a state directory: for the node itself, and for a command while the node does not run.
+  public convenience init(stateDirectory: String) { self.init(directory: stateDirectory + "/quarantine") }
+
   init(directory: String) {
     self.directory = directory
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
@@ -50,6 +53,31 @@ public final class Quarantine: Sendable {
     entries.withLock { $0.first { $0.plugin == plugin && $0.content == contentHash }?.reason }
   }
 
+  /// Why the slot is not started; nil when it is, perhaps in a process of its own.
+  func refusal(_ plugin: VerifiedPlugin, _ slot: SlotConfiguration, _ policy: Policy) -> Refusal? {
+    let id = plugin.manifest.id
+    guard policy == .refuse, let reason = reason(plugin: id, contentHash: plugin.contentHash) else { return nil }
+    return Refusal(
+      file: plugin.sourcePath, phase: .verified, code: Refusal.Code.quarantined,
+      sentence: "slot '\(slot.name)': \(Wording.printable(plugin.sourcePath)) is in quarantine: \(reason); drop in "
+        + "another build, or lift it with `backplane quarantine clear \(id)`")
+  }
+
+  /// Whether the slot is started in a process of its own because of what its file did.
+  func isolates(_ plugin: VerifiedPlugin, _ policy: Policy) -> Bool {
+    policy == .isolate && reason(plugin: plugin.manifest.id, contentHash: plugin.contentHash) != nil
+  }
+
+  /// What a crash comes to, for whoever reads of it.
+  func consequence(of policy: Policy, for plugin: String) -> String {
+    let lift = "`backplane quarantine clear \(plugin)` lifts that"
+    return switch policy {
+    case .isolate: "its slots are started in a process of their own; \(lift)"
+    case .refuse: "its slots are not started; \(lift)"
+    case .ignore: "it is started as before (quarantine.policy is ignore)"
+    }
+  }
+
   /// Keeps the culprit of a crash. Returns when it is on disk, or with the reason why it is not.
   func add(_ crash: CrashReport) -> String? {
     guard !crash.plugin.isEmpty, !crash.content.isEmpty, crash.content.allSatisfy(\.isHexDigit) else { return nil }
@@ -64,7 +92,7 @@ public final class Quarantine: Sendable {
   }
 
   /// Lets a plugin's files out: what is given is an id or the content's hash. Answers what was let out.
-  func clear(_ name: String) -> [Entry] {
+  public func clear(_ name: String) -> [Entry] {
     entries.withLock { entries in
       let cleared = entries.filter { $0.plugin == name || $0.content == name }
       entries.removeAll { $0.plugin == name || $0.content == name }

@@ -13,6 +13,8 @@ final class Reconciler {
     var now: Set<String> = []
     /// Volatile backends may be replaced though their records are lost.
     var losesState = false
+    /// What the receipt is to say besides.
+    var notes: [String] = []
 
     /// Nobody asked: something in a directory has changed.
     var isHint: Bool {
@@ -72,7 +74,7 @@ final class Reconciler {
       let problems = (error as? ConfigurationError)?.problems.map(\.description) ?? ["\(error)"]
       transaction.refusals = problems.map { Receipt.Refused(configuration: $0) }
     case .success(let loaded):
-      transaction.notes += loaded.warnings.map(\.description)
+      transaction.notes += request.notes + loaded.warnings.map(\.description)
       isPublished = run(loaded, request, &transaction)
     }
     let outcome: Receipt.Outcome =
@@ -189,6 +191,7 @@ final class Reconciler {
           throw catalog.refusal(ofFileBehind: previous, for: slot) ?? SlotRefusals.missing(slot, catalog)
         }
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
+        if let refusal = kernel.quarantine.refusal(plugin, slot, node.quarantinePolicy) { throw refusal }
         let build = SlotBuild(slot, plugin, replacing: previous)
         if build.isUnchanged {
           plan.entries.append(.kept(previous!))
