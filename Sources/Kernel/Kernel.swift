@@ -191,7 +191,7 @@ public final class Kernel: @unchecked Sendable {
           [
             "signal": crash.signal, "plugin": crash.plugin, "version": crash.version, "slot": crash.slot,
             "generation": "\(crash.generation)", "call": crash.call, "thread": crash.thread,
-            "frames": crash.frames.prefix(6).map(\.text).joined(separator: " < "),
+            "at": crash.place,
           ])
         var note = "in the run before this one \(crash.sentence)"
         if !crash.plugin.isEmpty {

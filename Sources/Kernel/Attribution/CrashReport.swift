@@ -57,9 +57,17 @@ public struct CrashReport: Codable, Sendable, Equatable {
       if !peer.isEmpty { text += ", for \(peer)" }
       if !trace.isEmpty { text += ", trace \(trace)" }
     }
-    let shown = frames.prefix(6).map(\.text)
-    return shown.isEmpty ? text : text + "; at " + shown.joined(separator: " < ")
+    return frames.isEmpty ? text : text + "; at " + place
   }
+
+  /// The frames from the innermost one to where the kernel had called.
+  var place: String {
+    let kernel = frames.firstIndex { $0.image == CrashReport.kernelImage } ?? frames.count
+    return frames.prefix(min(6, max(1, kernel))).map(\.text).joined(separator: " < ")
+  }
+
+  /// The node's executable, as frames call it.
+  static let kernelImage = "backplane"
 }
 
 extension CrashReport {
@@ -112,7 +120,10 @@ extension CrashReport {
       (slot, generation, self.call, peer, trace) = ("", 0, "", "", "")
     }
     var symbols: [String: ELFSymbols] = [:]
-    frames = addresses.enumerated().map { index, address in
+    // Where frame pointers lead nowhere (the system's library has none), what lies on the stack has to do.
+    let isLost = running == nil && calling == nil
+    let shown = isLost ? addresses.prefix(1) + candidates : addresses
+    frames = shown.enumerated().map { index, address in
       guard let image = image(address) else { return Frame(image: "", offset: address, symbol: "") }
       let path = MarkText.read(image.path)
       let offset = address &- image.bias
@@ -123,7 +134,7 @@ extension CrashReport {
     }
     for index in frames.indices {
       // A staged file is named by its content, which nobody knows by sight.
-      guard let image = image(addresses[index]), case let id = MarkText.read(image.plugin), !id.isEmpty else { continue }
+      guard let image = image(shown[index]), case let id = MarkText.read(image.plugin), !id.isEmpty else { continue }
       frames[index].image = id
     }
   }
