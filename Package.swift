@@ -120,7 +120,9 @@ let tests: [Target] = [
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
-  .testTarget(name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting"], swiftSettings: swift6),
+  .testTarget(
+    name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
+  ),
   .testTarget(
     name: "SQLiteBackendTests",
     dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],

@@ -65,7 +65,7 @@ public final class Kernel: @unchecked Sendable {
     let prober = Prober(
       executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
       scratchParent: directories.state + "/scratch")
-    reconciler = Reconciler(context, reaper, history, prober)
+    reconciler = Reconciler(context, KernelWorld(context, reaper, prober), ReceiptKeeper(context, history))
     // Watched before the first look, so that nothing dropped in between is missed.
     watch(configuration)
     let receipt = reconciler.reconcile(
@@ -76,7 +76,7 @@ public final class Kernel: @unchecked Sendable {
       throw StartFailure(receipt: receipt)
     }
     last.withLock { $0 = configuration }
-    queue = ReloadQueue { [unowned self] asked in reload(asked) }
+    queue = ReloadQueue { [unowned self] job in run(job) }
     let early = earlyHints.withLock { hints -> Set<String>? in
       defer { hints = nil }
       return hints
@@ -90,8 +90,36 @@ public final class Kernel: @unchecked Sendable {
   public func hint(_ trigger: String) { queue.hint(trigger) }
 
   /// Reloads and waits for the receipt; nil when the node is ending.
-  public func reload(_ trigger: String, now: Set<String> = [], losesState: Bool = false) -> Receipt? {
-    queue.reload(trigger, now: now, losesState: losesState)
+  ///
+  /// - Parameters:
+  ///   - now: files to take without waiting until they have settled; `*` means all.
+  ///   - losesState: no state is handed over, and backends that keep their records in memory only may be replaced.
+  ///   - retries: what was refused or rolled back is tried again though nothing about it has changed.
+  public func reload(
+    _ trigger: String, now: Set<String> = [], losesState: Bool = false, retries: Bool = false
+  ) -> Receipt? {
+    queue.reload(trigger, now: now, losesState: losesState, retries: retries)
+  }
+
+  /// Puts slots back to what served before their last replacement, and waits for the receipt; nil when the node is
+  /// ending. Without names: everything that the last reload replaced.
+  public func rollBack(_ slots: [String]?) -> Receipt? { queue.rollBack(slots) }
+
+  /// How often a slot that is on probation is looked at.
+  private static let probationTickNs: UInt64 = 100_000_000
+
+  /// On the reload thread. Answers when it wants to look at probations.
+  private func run(_ job: ReloadQueue.Job) -> UInt64 {
+    switch job {
+    case .reload(let asked):
+      let receipt = reload(asked)
+      for promise in asked.waiting { promise.set(receipt) }
+    case .rollBack(let asked):
+      asked.promise.set(
+        reconciler.rollBack(Reconciler.RollbackRequest(trigger: "control", slots: asked.slots)))
+    case .tick: _ = reconciler.judgeTrials()
+    }
+    return reconciler.isOnProbation ? Clock.monotonicNs() + Kernel.probationTickNs : 0
   }
 
   private func reload(_ asked: ReloadQueue.Asked) -> Receipt {
@@ -100,7 +128,7 @@ public final class Kernel: @unchecked Sendable {
     let receipt = reconciler.reconcile(
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
-        losesState: asked.losesState))
+        losesState: asked.losesState, retries: asked.retries))
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
       watch(configuration)

@@ -43,7 +43,10 @@ final class KernelContext: Sendable {
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
   }
 
-  func apply(_ limits: NodeConfiguration.Limits) {
+  func apply(_ node: NodeConfiguration) {
+    let limits = node.limits
+    log.apply(node.log)
+    parkTimeoutNs.store(UInt64(node.reload.parkTimeoutMs) * 1_000_000, ordering: .relaxed)
     inFlightMax.store(limits.inFlightPerSlotMax, ordering: .relaxed)
     lot.max.store(limits.parkedRequestsMax, ordering: .relaxed)
     requestTimeoutNs.store(UInt64(limits.requestTimeoutMs) * 1_000_000, ordering: .relaxed)

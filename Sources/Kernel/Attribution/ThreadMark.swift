@@ -23,6 +23,7 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
   case chunk = 18
   case release = 19
   case `extension` = 20
+  case grant = 21
 
   /// As an operator reads it.
   var name: String {
@@ -47,6 +48,7 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
     case .chunk: "chunk"
     case .release: "release"
     case .extension: "extension"
+    case .grant: "grant"
     }
   }
 
@@ -56,6 +58,8 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
     case .read: self = .read
     case .scan: self = .scan
     case .judge: self = .judge
+    case .exportState: self = .exportState
+    case .importState: self = .importState
     }
   }
 }

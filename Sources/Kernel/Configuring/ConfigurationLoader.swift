@@ -158,6 +158,7 @@ public enum ConfigurationLoader {
       requestTimeoutMs: settings.integer("limits.request_timeout_ms"),
       reloadTimeoutMs: settings.integer("limits.reload_timeout_ms"),
       retainedImagesMax: settings.integer("limits.retained_images_max"),
+      stateHandoverSizeBytesMax: settings.integer("limits.state_handover_size_bytes_max"),
       pluginSizeBytesMax: settings.integer("limits.plugin_size_bytes_max"),
       historyReceiptsMax: settings.integer("limits.history_receipts_max"))
   }
@@ -167,7 +168,12 @@ public enum ConfigurationLoader {
       settleMs: settings.integer("reload.settle_ms"), startTimeoutMs: settings.integer("reload.start_timeout_ms"),
       probeTimeoutMs: settings.integer("reload.probe_timeout_ms"),
       drainSoftMs: settings.integer("reload.drain_soft_ms"), drainHardMs: settings.integer("reload.drain_hard_ms"),
-      cancelGraceMs: settings.integer("reload.cancel_grace_ms"), watch: settings.boolean("reload.watch"))
+      cancelGraceMs: settings.integer("reload.cancel_grace_ms"),
+      handoverTimeoutMs: settings.integer("reload.handover_timeout_ms"),
+      parkTimeoutMs: settings.integer("reload.park_timeout_ms"),
+      probationMs: settings.integer("reload.probation_ms"),
+      probationCalls: settings.integer("reload.probation_calls"),
+      watch: settings.boolean("reload.watch"))
   }
 
   private static func log(_ settings: ScalarSettings) -> NodeConfiguration.Log {

@@ -63,6 +63,8 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var reloadTimeoutMs: Int
     /// Most superseded plugin images kept mapped.
     public var retainedImagesMax: Int
+    /// Most state that a slot may hand over, in bytes.
+    public var stateHandoverSizeBytesMax: Int
     /// Largest plugin file, in bytes.
     public var pluginSizeBytesMax: Int
     /// Receipts kept in the history.
@@ -83,6 +85,14 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var drainHardMs: Int
     /// How long cancelled calls may take to come back; then their instance counts as wedged.
     public var cancelGraceMs: Int
+    /// Bound on moving a slot's state, and on the wait for what still runs there.
+    public var handoverTimeoutMs: Int
+    /// Longest time a request waits while a slot is stopped and started anew.
+    public var parkTimeoutMs: Int
+    /// How long a replaced slot is on probation; 0 is not at all.
+    public var probationMs: Int
+    /// After so many calls the probation is passed.
+    public var probationCalls: Int
     /// Whether the plugin directories and configuration files are watched.
     public var watch: Bool
   }

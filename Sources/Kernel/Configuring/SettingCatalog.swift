@@ -95,6 +95,9 @@ public enum SettingCatalog {
       "limits.retained_images_max", .integer(1...10_000), default: "500", unit: "images",
       "Most superseded plugin images kept mapped; at the limit new content is refused."),
     Setting(
+      "limits.state_handover_size_bytes_max", .integer(1_048_576...1_099_511_627_776), default: "4294967296",
+      unit: "bytes", "Most state that a slot may hand over to its successor."),
+    Setting(
       "limits.plugin_size_bytes_max", .integer(4096...4_294_967_296), default: "268435456", unit: "bytes",
       "Largest plugin file."),
     Setting(
@@ -116,6 +119,18 @@ public enum SettingCatalog {
     Setting(
       "reload.cancel_grace_ms", .integer(0...600_000), default: "5000", unit: "ms",
       "How long cancelled calls may take to come back; then their instance counts as wedged."),
+    Setting(
+      "reload.handover_timeout_ms", .integer(10...3_600_000), default: "30000", unit: "ms",
+      "Bound on moving a slot's state to its successor, and on the wait for what is still running there."),
+    Setting(
+      "reload.park_timeout_ms", .integer(1...3_600_000), default: "10000", unit: "ms",
+      "Longest time that a request waits while a slot is stopped and started anew; then it is answered 503."),
+    Setting(
+      "reload.probation_ms", .integer(0...86_400_000), default: "60000", unit: "ms",
+      "How long a replaced slot is compared with its predecessor; 0 is not at all."),
+    Setting(
+      "reload.probation_calls", .integer(200...10_000_000), default: "1000", unit: "calls",
+      "After so many calls a replaced slot has passed its probation, also before the time is up."),
     Setting(
       "reload.watch", .boolean, default: "true", "Watch the plugin directories and the configuration for changes."),
     Setting(

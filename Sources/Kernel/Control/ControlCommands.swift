@@ -6,6 +6,8 @@ enum ControlCommands {
     var command: String
     var now: [String]?
     var lose_state: Bool?
+    var retry: Bool?
+    var slots: [String]?
     var limit: Int?
     var slot: String?
     var plugin: String?
@@ -21,8 +23,14 @@ enum ControlCommands {
     switch request.command {
     case "reload":
       let receipt = kernel.reload(
-        "control", now: Set(request.now ?? []), losesState: request.lose_state ?? false)
+        "control", now: Set(request.now ?? []), losesState: request.lose_state ?? false,
+        retries: request.retry ?? false)
       guard let receipt else { return ControlAnswer.failure("unavailable", "the node is ending") }
+      return ControlAnswer.success(["receipt": receipt])
+    case "rollback":
+      guard let receipt = kernel.rollBack(request.slots) else {
+        return ControlAnswer.failure("unavailable", "the node is ending")
+      }
       return ControlAnswer.success(["receipt": receipt])
     case "status": return ControlAnswer.success(kernel.status())
     case "history":

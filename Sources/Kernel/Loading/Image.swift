@@ -6,6 +6,7 @@ import SystemShims
 /// A plugin's image, mapped into this process for ever.
 final class Image: @unchecked Sendable {
   // @unchecked: the entry is a constant of an image that is never unmapped.
+  let plugin: VerifiedPlugin
   let manifest: Manifest
   let contentHash: String
   let stagedPath: String
@@ -17,6 +18,7 @@ final class Image: @unchecked Sendable {
   var version: String { manifest.version }
 
   init(_ plugin: VerifiedPlugin, entry: UnsafePointer<bp_entry>) {
+    self.plugin = plugin
     manifest = plugin.manifest
     contentHash = plugin.contentHash
     stagedPath = plugin.stagedPath
@@ -47,6 +49,11 @@ extension Refusal.Code {
   static let wouldLoseState = "slot.would-lose-state"
   static let quarantined = "slot.quarantined"
   static let programConflict = "slot.program-conflict"
+  static let stateRefused = "slot.state-refused"
+  static let slotHeld = "slot.held"
+  static let reloadTimedOut = "reload.timed-out"
+  static let rolledBack = "slot.rolled-back"
+  static let rollbackImpossible = "slot.rollback-impossible"
 }
 
 /// Opens images, each content once. The only place in the kernel that calls dlopen; the reload thread and probes alone

@@ -96,6 +96,10 @@ final class Fence: Sendable {
   /// The handover did not happen: what is parked goes on here.
   func lower() { release(isMoved: false) }
 
+  func lowerIfRaised() {
+    if position.load(ordering: .sequentiallyConsistent) == Fence.raised { lower() }
+  }
+
   /// The successor is published: what is parked, and whatever still comes, goes on there.
   func move() { release(isMoved: true) }
 

@@ -39,6 +39,8 @@ final class Instance: @unchecked Sendable {
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
   let statistics = Statistics()
+  /// Calls whose request was given up because its deadline had passed.
+  let overdue = Atomic<UInt64>(0)
   let directness = Directness()
   let metrics = PluginMetrics()
   let logLimit = RateLimit(perSecond: 200)
@@ -161,6 +163,7 @@ final class Instance: @unchecked Sendable {
       case .read: backend?.pointee.read_mode ?? 0
       case .scan: backend?.pointee.scan_mode ?? 0
       case .judge: schema?.pointee.judge_mode ?? 0
+      case .exportState, .importState: BP_MODE_ASYNC
       }
     }
   }

@@ -81,6 +81,7 @@ enum LifeCycle {
 
   /// Quiesces, stops and destroys, each bounded. False when the instance is wedged.
   static func retire(_ instance: Instance, quiesceMs: Int, stopMs: Int) -> Bool {
+    instance.close()
     guard instance.plugin != nil else {
       instance.giveListenersBack()
       InstanceRegistry.shared.withdraw(instance)
