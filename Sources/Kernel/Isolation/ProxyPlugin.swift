@@ -370,7 +370,7 @@ final class ProxyPlugin: @unchecked Sendable {
   // MARK: Crashes
 
   private func linkEnded(_ link: Link, _ ended: Link.Ended) {
-    let report = CrashReport(
+    let report = ChildCrash(
       ended.report, stagedPath: subject.plugin.stagedPath,
       file: String(subject.plugin.sourcePath.split(separator: "/").last ?? "plugin"))
     enum Next { case nothing, tell, mend }
@@ -404,7 +404,7 @@ final class ProxyPlugin: @unchecked Sendable {
     return tokens.count
   }
 
-  private func tell(_ ended: Link.Ended, _ report: CrashReport, lost: Int, next: String) {
+  private func tell(_ ended: Link.Ended, _ report: ChildCrash, lost: Int, next: String) {
     var fields = [
       "slot": instance.slot.name, "plugin": instance.image.id, "version": instance.image.version, "cause": ended.cause,
       "calls_failed": "\(lost)", "next": next,
@@ -413,7 +413,7 @@ final class ProxyPlugin: @unchecked Sendable {
     instance.kernel.log.error("the process of an isolated plugin ended", fields)
   }
 
-  private func mend(after ended: Link.Ended, _ report: CrashReport) {
+  private func mend(after ended: Link.Ended, _ report: ChildCrash) {
     let now = Clock.monotonicNs()
     let (delayMs, isOpen) = state.withLock { state -> (Int, Bool) in
       state.crashesNs.append(now)
@@ -497,7 +497,7 @@ final class ProxyPlugin: @unchecked Sendable {
     guard !isEnding else { return }
     mend(
       after: Link.Ended(wasExpected: false, cause: problem ?? "it ended", report: ""),
-      CrashReport("", stagedPath: "", file: ""))
+      ChildCrash("", stagedPath: "", file: ""))
   }
 
   /// Nil, or why it failed.

@@ -233,6 +233,7 @@ extension Operation {
     case .read: .read
     case .scan: .scan
     case .judge: .verdict
+    case .exportState, .importState: .plain
     }
   }
 }

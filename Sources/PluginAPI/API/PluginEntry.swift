@@ -94,3 +94,48 @@ extension Transport {
     TransportInstance<Self>(HostHandle(table: host!, instance: instance)).intoTable()
   }
 }
+
+extension Backend where Self: HandsOverState {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    BackendInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
+  }
+}
+
+extension DirectBackend where Self: HandsOverState {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    DirectBackendInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
+  }
+}
+
+extension Schema where Self: HandsOverState {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    SchemaInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
+  }
+}
+
+extension DirectSchema where Self: HandsOverState {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    DirectSchemaInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
+  }
+}
+
+extension Transport where Self: HandsOverState {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    TransportInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
+  }
+}

@@ -86,6 +86,13 @@ struct ByteTable<Element: ByteKeyed>: ~Copyable {
     return old.takeRetainedValue()
   }
 
+  /// Everything in it, in no order.
+  func forEach(_ body: (UInt64, Element) -> Void) {
+    for index in 0...mask {
+      if let element = slots[index].element { body(slots[index].hash, element.takeUnretainedValue()) }
+    }
+  }
+
   private mutating func grow() {
     let old = slots
     let oldCapacity = mask + 1

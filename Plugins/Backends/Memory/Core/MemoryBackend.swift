@@ -3,7 +3,7 @@ import PluginAPI
 import Synchronization
 
 /// Records in the memory of the process; they die with the instance.
-public final class MemoryBackend: DirectBackend {
+public final class MemoryBackend: DirectBackend, HandsOverState {
   public static var modes: BackendModes {
     BackendModes(apply: .direct, read: .direct, scan: .direct, durability: .memory)
   }
@@ -81,6 +81,23 @@ public final class MemoryBackend: DirectBackend {
       call.fail(error)
     }
   }
+
+  // MARK: State
+
+  /// Of the format in StateFrame.
+  public static var stateVersion: UInt32 { 1 }
+
+  public func exportState(_ phase: StatePhase, to writer: StateWriter) async throws {
+    try await store.exportState(phase, to: writer)
+  }
+
+  public func importState(_ phase: StatePhase, from reader: StateReader) async throws {
+    var importing = StoreImport(store, phase)
+    while let bytes = try await reader.next() { try importing.take(bytes) }
+    try importing.finish()
+  }
+
+  public func abandonState() { store.abandonState() }
 
   public func selfTest(scratchDirectory: String) async throws {
     let store = RecordStore(limits: RecordStore.Limits())

@@ -9,11 +9,11 @@ final class OrderTree {
   static let levelsMax = 500
   private static let partsBits: UInt64 = 6
 
-  private let root = TreeNode(parent: nil, sequence: 0, hash: 0, key: BorrowedBytes(start: nil, count: 0))
+  let root = TreeNode(parent: nil, sequence: 0, hash: 0, key: BorrowedBytes(start: nil, count: 0))
   // Nodes by URI, in parts, so that growing is never one long pause.
   private let parts: UnsafeMutablePointer<ByteTable<TreeNode>>
-  private let hash: ByteHash
-  private var nextSequence: UInt64 = 1
+  let hash: ByteHash
+  var nextSequence: UInt64 = 1
 
   init(hash: ByteHash) {
     self.hash = hash
@@ -27,7 +27,7 @@ final class OrderTree {
   }
 
   @inline(__always)
-  private func part(_ hash: UInt64) -> UnsafeMutablePointer<ByteTable<TreeNode>> {
+  func part(_ hash: UInt64) -> UnsafeMutablePointer<ByteTable<TreeNode>> {
     parts + Int(hash >> (64 - Self.partsBits))
   }
 
@@ -90,6 +90,12 @@ final class OrderTree {
   /// prefix only the ends that are certain, those before a slash.
   static func levelEnds(_ uri: BorrowedBytes, isPrefix: Bool) -> [Int] {
     var ends: [Int] = []
+    levelEnds(uri, isPrefix: isPrefix, into: &ends)
+    return ends
+  }
+
+  static func levelEnds(_ uri: BorrowedBytes, isPrefix: Bool, into ends: inout [Int]) {
+    ends.removeAll(keepingCapacity: true)
     let slash = UInt8(ascii: "/")
     var index = 0
     var hasAuthority = false
@@ -109,7 +115,6 @@ final class OrderTree {
       }
     }
     if !isPrefix { ends.append(uri.count) }
-    return ends
   }
 
   // MARK: Pages

@@ -14,12 +14,17 @@ struct RecordHeader {
 /// whoever holds a reference reads it without a lock; only `header.node` belongs to the holders of the order lock.
 final class RecordBlock: ManagedBuffer<RecordHeader, UInt8>, ByteKeyed {
   static func make(_ op: bp_op, timestampMs: UInt64, version: UInt64) -> RecordBlock {
-    let uri = op.uri.bytes
-    let data = op.data.bytes
+    make(uri: op.uri.bytes, data: op.data.bytes, content: op.content, timestampMs: timestampMs, version: version)
+  }
+
+  @inline(__always)
+  static func make(
+    uri: BorrowedBytes, data: BorrowedBytes, content: UInt32, timestampMs: UInt64, version: UInt64
+  ) -> RecordBlock {
     let block = unsafeDowncast(
       RecordBlock.create(minimumCapacity: uri.count + data.count) { _ in
         RecordHeader(
-          timestampMs: timestampMs, version: version, uriCount: UInt32(uri.count), content: op.content,
+          timestampMs: timestampMs, version: version, uriCount: UInt32(uri.count), content: content,
           dataCount: data.count, node: nil)
       }, to: RecordBlock.self)
     block.withUnsafeMutablePointerToElements { elements in

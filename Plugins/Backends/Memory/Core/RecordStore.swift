@@ -8,7 +8,7 @@ import Synchronization
 /// change only while it is made). A read takes one shard's lock for one look-up. No lock is held while anything is
 /// completed.
 final class RecordStore: @unchecked Sendable {
-  // @unchecked: `tree`, `recordsCount` and `sizeBytes` are only touched under `order`; a shard's table is changed under
+  // @unchecked: `tree`, `totalsUnderOrder` and `journal` are only touched under `order`; a shard's table is changed under
   // `order` and the shard's lock, and read under either.
 
   /// What a store may hold; 0: no bound.
@@ -22,7 +22,7 @@ final class RecordStore: @unchecked Sendable {
     var sizeBytes = 0
   }
 
-  private struct Shard: ~Copyable {
+  struct Shard: ~Copyable {
     let lock = Mutex<Void>(())
     var table = ByteTable<RecordBlock>()
   }
@@ -33,14 +33,16 @@ final class RecordStore: @unchecked Sendable {
   /// Items of one page, at most.
   private static let pageItemsMax = 4_096
 
-  private let limits: Limits
-  private let hash = ByteHash()
-  private let order = Mutex<Void>(())
+  let limits: Limits
+  let hash = ByteHash()
+  let order = Mutex<Void>(())
   private let shards: UnsafeMutablePointer<Shard>
-  private let tree: OrderTree
-  private var totalsUnderOrder = Totals()
+  let tree: OrderTree
+  var totalsUnderOrder = Totals()
+  /// What has changed since a snapshot was begun; nil: no handover is under way. Under the order lock.
+  var journal: ChangeJournal?
   /// Called under the order lock when records have come or gone.
-  private let onCount: @Sendable (Totals) -> Void
+  let onCount: @Sendable (Totals) -> Void
 
   init(limits: Limits, onCount: @escaping @Sendable (Totals) -> Void = { _ in }) {
     self.limits = limits
@@ -86,6 +88,9 @@ final class RecordStore: @unchecked Sendable {
     return (records, next)
   }
 
+  /// The record at a URI. Under the order lock.
+  func current(_ hash: UInt64, _ uri: BorrowedBytes) -> RecordBlock? { shard(hash).pointee.table.find(hash, uri) }
+
   // MARK: Changing
 
   /// Applies a unit: all of it or nothing.
@@ -116,9 +121,11 @@ final class RecordStore: @unchecked Sendable {
       if let block {
         shard.pointee.lock.withLock { _ in _ = shard.pointee.table.put(hash, block) }
         if let old { tree.replace(old, with: block) } else { tree.insert(block, hash: hash) }
+        journal?.put(hash, block)
       } else if let old {
         shard.pointee.lock.withLock { _ in _ = shard.pointee.table.remove(hash, uri) }
         tree.remove(old)
+        journal?.remove(hash, uri)
       }
       add(change)
       return .applied(absentCount: op.isDelete && old == nil ? 1 : 0)
@@ -176,9 +183,11 @@ final class RecordStore: @unchecked Sendable {
             } else {
               tree.insert(block, hash: step.hash)
             }
+            journal?.put(step.hash, block)
           } else if let old = table.pointee.table.remove(step.hash, step.uri) {
             tree.remove(old)
             replaced.append(old)
+            journal?.remove(step.hash, step.uri)
           }
         }
       }
@@ -188,7 +197,7 @@ final class RecordStore: @unchecked Sendable {
   }
 
   @inline(__always)
-  private func shard(_ hash: UInt64) -> UnsafeMutablePointer<Shard> { shards + Int(hash >> (64 - Self.shardsBits)) }
+  func shard(_ hash: UInt64) -> UnsafeMutablePointer<Shard> { shards + Int(hash >> (64 - Self.shardsBits)) }
 
   /// Holds the locks of all shards in the mask, lowest first: a reader sees a unit whole or not at all.
   private func locking(_ mask: UInt64, _ body: () -> Void) {

@@ -11,7 +11,7 @@ final class TreeNode: ByteKeyed {
   /// nil: the root.
   unowned(unsafe) let parent: TreeNode?
   /// Rises with every node that the store makes: the order among siblings, and a name that is never used again.
-  let sequence: UInt64
+  private(set) var sequence: UInt64
   let hash: UInt64
   let key: BorrowedBytes
   var record: RecordBlock?
@@ -35,6 +35,32 @@ final class TreeNode: ByteKeyed {
   func append(_ child: TreeNode) {
     children.append(Child(sequence: child.sequence, node: child))
     liveCount += 1
+  }
+
+  /// Puts a child among its siblings, wherever its sequence says; false: there is one with this sequence.
+  func insert(_ child: TreeNode) -> Bool {
+    if children.last.map({ $0.sequence < child.sequence }) ?? true {
+      append(child)
+      return true
+    }
+    let index = lowerBound(child.sequence)
+    guard children[index].sequence != child.sequence else {
+      // A removed one's place; a number is never given to another node, but this one may come back to it.
+      guard children[index].node == nil else { return false }
+      children[index].node = child
+      liveCount += 1
+      return true
+    }
+    children.insert(Child(sequence: child.sequence, node: child), at: index)
+    liveCount += 1
+    return true
+  }
+
+  /// Gives a child another sequence, and the place that goes with it; false: there is a sibling with this sequence.
+  func move(_ child: TreeNode, to sequence: UInt64) -> Bool {
+    remove(child)
+    child.sequence = sequence
+    return insert(child)
   }
 
   func remove(_ child: TreeNode) {

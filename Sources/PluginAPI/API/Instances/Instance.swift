@@ -3,6 +3,13 @@ class Instance<P: Plugin>: InstanceBox {
   // Written by the control thread before the instance is published, read by data calls after: no lock is needed.
   private(set) var plugin: P!
   private(set) var executor: InstanceExecutor?
+  /// nil: the plugin hands no state over.
+  private let state: StateSide<P>?
+
+  init(_ host: HostHandle, state: StateSide<P>? = nil) {
+    self.state = state
+    super.init(host)
+  }
 
   override func configure(_ configuration: bp_configuration, _ report: Reporter) -> bp_code {
     let purpose: Context.Purpose =
@@ -64,5 +71,31 @@ class Instance<P: Plugin>: InstanceBox {
     executor?.shutDown()
     executor = nil
     plugin = nil
+  }
+
+  // MARK: State
+
+  override var stateTable: UnsafeRawPointer? { state?.rawTable }
+
+  override func exportState(_ request: bp_state_export, _ token: bp_token) {
+    guard let executor else { return refuse(token) }
+    state?.export(request, token, plugin, executor, host)
+  }
+
+  override func importState(_ request: bp_state_import, _ token: bp_token) {
+    guard let executor else { return refuse(token) }
+    state?.importChunk(request, token, plugin, executor, host)
+  }
+
+  private func refuse(_ token: bp_token) {
+    host.fail(token, .unavailable("the instance is not started"), as: bp_result.self)
+  }
+
+  override func grantState(_ token: bp_token, _ credits: UInt32) { state?.grant(token, credits) }
+
+  override func cancelState(_ token: bp_token) -> Bool {
+    guard let task = state?.task(of: token) else { return false }
+    executor?.cancel(task)
+    return true
   }
 }

@@ -20,6 +20,14 @@ class InstanceBox {
   func cancel(_ token: bp_token) {}
   func kindTable(_ id: bp_view) -> UnsafeRawPointer? { nil }
 
+  // State.
+  var stateTable: UnsafeRawPointer? { nil }
+  func exportState(_ request: bp_state_export, _ token: bp_token) {}
+  func importState(_ request: bp_state_import, _ token: bp_token) {}
+  func grantState(_ token: bp_token, _ credits: UInt32) {}
+  /// Says whether the token was a call of a handover.
+  func cancelState(_ token: bp_token) -> Bool { false }
+
   // Backends.
   func apply(_ units: UnsafePointer<bp_unit>, _ count: Int) {}
   func read(_ reads: UnsafePointer<bp_read>, _ count: Int) {}
@@ -62,11 +70,15 @@ class InstanceBox {
           let box = Unmanaged<InstanceBox>.fromOpaque(pointer!).takeRetainedValue()
           box.destroy()
         },
-        cancel: { pointer, token in InstanceBox.with(pointer) { $0.cancel(token) } },
-        grant: nil,
+        cancel: { pointer, token in
+          InstanceBox.with(pointer) { if !$0.cancelState(token) { $0.cancel(token) } }
+        },
+        // No kind that Swift has a protocol for streams; a handover does.
+        grant: { pointer, token, credits in InstanceBox.with(pointer) { $0.grantState(token, credits) } },
         extension: { pointer, id in
           InstanceBox.with(pointer) { box in
             if id.equals("backplane.self_test/1") { return UnsafeRawPointer(InstanceBox.selfTestTable) }
+            if id.equals("backplane.state/1") { return box.stateTable }
             return box.kindTable(id)
           }
         }))

@@ -1,7 +1,7 @@
 /* A backend that hands its records to its successor: backplane.state/1 on top of a store. One chunk is one record: '+'
  * and "uri\0data", or '-' and the uri of a deleted one. The snapshot is taken when it is asked for; the rest says what
  * units have put or deleted since. */
-#include <backplane/draft/state.h>
+#include <backplane/state.h>
 #include "toy_store.h"
 
 typedef struct state {

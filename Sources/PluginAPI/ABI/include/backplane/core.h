@@ -1,8 +1,8 @@
 /*
  * backplane/core.h - the boundary between the Backplane kernel and a plugin. ABI 0.1 (draft: a kernel refuses any other).
  *
- * THIS HEADER IS THE SPECIFICATION. It names no kind of plugin: backend.h, schema.h, transport.h and the drafts under
- * draft/ each add one table on top of it, and nothing here changes when a kind is added.
+ * THIS HEADER IS THE SPECIFICATION. It names no kind of plugin: backend.h, schema.h, transport.h, state.h and the drafts
+ * under draft/ each add one table on top of it, and nothing here changes when a kind is added.
  *
  * The shape, in six sentences. A plugin is a shared library that exports one function, backplane_plugin_v1(), which
  * returns a constant bp_entry. The kernel calls bp_entry.create() once for each slot and gets an INSTANCE, a bp_plugin
