@@ -166,6 +166,9 @@ let benchmarks: [Target] = [
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
+  .executableTarget(
+    name: "IsolationBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Isolation",
+    exclude: ["Plugin", "bare.c"], swiftSettings: swift6),
 ]
 
 let package = Package(

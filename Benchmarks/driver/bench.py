@@ -11,11 +11,13 @@ import tempfile
 import boundary_part
 import durable_part
 import http_part
+import isolation_part
 import start_part
 from figures import Report
 from processes import Missing
 
-PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part}
+PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
+         "isolation": isolation_part}
 
 
 class Settings:
@@ -46,7 +48,7 @@ def number(name, default, lowest, highest):
 
 def prepare(settings):
     """Builds what is not built. The plugins measured are the release build's, whatever lies in plugins.d."""
-    needed = ["backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark"]
+    needed = ["backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "IsolationBenchmark", "backplane-host"]
     if any(not os.path.exists(settings.product(name)) for name in needed):
         subprocess.run([os.path.join(settings.root, "scripts", "build")], check=True, stdout=sys.stderr)
     os.makedirs(settings.plugins)
