@@ -7,6 +7,9 @@ public final class Kernel: @unchecked Sendable {
   // @unchecked: `reconciler` is used by the reload thread alone; the watches are replaced under a lock.
   let context: KernelContext
   let history: History
+  private let marks: MarksFile?
+  /// What is worth saying of how the run before ended.
+  private let pastNotes: [String]
   private let reaper: Reaper
   private let reconciler: Reconciler
   private let startedMs = Clock.wallMs()
@@ -49,7 +52,11 @@ public final class Kernel: @unchecked Sendable {
         atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     }
     let log = KernelLog(configuration.node.log)
-    context = KernelContext(log: log, behind: BehindRegistry(directory: directories.state + "/behind"))
+    let quarantine = Quarantine(stateDirectory: directories.state)
+    // Before anything else: a plugin that crashed the node is known before its file is loaded again.
+    (marks, pastNotes) = Kernel.lookBack(directories.state, quarantine, configuration.node.quarantinePolicy, log)
+    context = KernelContext(
+      log: log, behind: BehindRegistry(directory: directories.state + "/behind"), quarantine: quarantine)
     self.reread = reread
     notifier = ServiceManager()
     history = History(stateDirectory: directories.state, limit: configuration.node.limits.historyReceiptsMax)
@@ -62,7 +69,7 @@ public final class Kernel: @unchecked Sendable {
     // Watched before the first look, so that nothing dropped in between is missed.
     watch(configuration)
     let receipt = reconciler.reconcile(
-      Reconciler.Request(trigger: "start", configuration: .success(configuration), now: ["*"]))
+      Reconciler.Request(trigger: "start", configuration: .success(configuration), now: ["*"], notes: pastNotes))
     guard context.ring.currentNumber != 0, receipt.outcome == .applied else {
       watches.withLock { $0.watch?.stop() }
       shutDownParts()
@@ -84,6 +91,9 @@ public final class Kernel: @unchecked Sendable {
 
   /// Reloads and waits for the receipt; nil when the node is ending.
   ///
+  /// Waits on its own thread until files that are being written have come to rest, unless `now` names what is wanted: a
+  /// reload that somebody else asks for meanwhile is not held up.
+  ///
   /// - Parameters:
   ///   - now: files to take without waiting until they have settled; `*` means all.
   ///   - losesState: no state is handed over, and backends that keep their records in memory only may be replaced.
@@ -91,7 +101,12 @@ public final class Kernel: @unchecked Sendable {
   public func reload(
     _ trigger: String, now: Set<String> = [], losesState: Bool = false, retries: Bool = false
   ) -> Receipt? {
-    queue.reload(trigger, now: now, losesState: losesState, retries: retries)
+    if now.isEmpty, let node = last.withLock({ $0?.node }) {
+      PluginCataloguer.awaitSettled(
+        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        settleMs: node.reload.settleMs)
+    }
+    return queue.reload(trigger, now: now, losesState: losesState, retries: retries)
   }
 
   /// Puts slots back to what served before their last replacement, and waits for the receipt; nil when the node is
@@ -122,6 +137,7 @@ public final class Kernel: @unchecked Sendable {
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
         losesState: asked.losesState, retries: asked.retries))
+    if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
       watch(configuration)
@@ -195,6 +211,56 @@ public final class Kernel: @unchecked Sendable {
     _ = reaper.drain(untilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000 / 2)
     reaper.shutDown()
     context.shutDown()
+    marks?.end()
+  }
+
+  /// Reads how the runs before this one ended, puts the culprits into quarantine and begins this run's marks.
+  private static func lookBack(
+    _ stateDirectory: String, _ quarantine: Quarantine, _ policy: Quarantine.Policy, _ log: KernelLog
+  ) -> (MarksFile?, [String]) {
+    var notes: [String] = []
+    let (file, previous, problem) = MarksFile.begin(stateDirectory: stateDirectory)
+    for run in previous {
+      switch run {
+      case .orderly: break
+      case .killed: log.notice("the run before this one was killed, or the machine went down; no plugin is to blame")
+      case .unreadable(let sentence): log.warning("the marks of a run before this one are left aside", ["reason": sentence])
+      case .crashed(let crash):
+        log.error(
+          "the run before this one crashed",
+          [
+            "signal": crash.signal, "plugin": crash.plugin, "version": crash.version, "slot": crash.slot,
+            "generation": "\(crash.generation)", "call": crash.call, "thread": crash.thread,
+            "at": crash.place,
+          ])
+        var note = "in the run before this one \(crash.sentence)"
+        if !crash.plugin.isEmpty {
+          note += "; \(quarantine.consequence(of: policy, for: crash.plugin))"
+          if let reason = quarantine.add(crash) {
+            log.error("the quarantine could not be written", ["reason": reason])
+            note += "; it could not be written: \(reason)"
+          }
+        }
+        notes.append(note)
+      }
+    }
+    if let problem {
+      log.warning("crashes will not be attributed", ["reason": problem])
+      notes.append(problem)
+    }
+    return (file, notes)
+  }
+
+  /// Plugin files that have crashed the node, in the order in which they did.
+  public func quarantined() -> [Quarantine.Entry] { context.quarantine.all }
+
+  /// Lets a plugin out of quarantine, by its id or the hash of one file; takes effect at the next reload.
+  public func clearQuarantine(_ name: String) -> [Quarantine.Entry] {
+    let cleared = context.quarantine.clear(name)
+    for entry in cleared {
+      context.log.notice("let out of quarantine", ["plugin": entry.plugin, "version": entry.version])
+    }
+    return cleared
   }
 
   /// The bound port of a transport's listener; nil when there is none.
@@ -220,7 +286,8 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
-    var notes = reaper.held().map {
+    var notes = pastNotes
+    notes += reaper.held().map {
       "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
     }
     guard let lease = context.ring.acquireAdmitted() else {

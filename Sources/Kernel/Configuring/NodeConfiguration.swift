@@ -10,6 +10,9 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var directories: Directories
   public var limits: Limits
   public var reload: Reload
+  /// What becomes of a slot whose plugin's file has crashed the node.
+  public var quarantinePolicy: Quarantine.Policy
+  public var watchdog: Watchdog
   public var log: Log
 
   /// The slots of one kind, in their order: for backends the order of reads.
@@ -72,6 +75,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public struct Reload: Sendable, Equatable {
     /// How long a dropped file must be unchanged before it is taken.
     public var settleMs: Int
+    /// How long a file that vanished is treated as still there.
+    public var removalGraceMs: Int
     /// Bound on a plugin's `start`.
     public var startTimeoutMs: Int
     /// Bound on the probe process.
@@ -80,6 +85,8 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var drainSoftMs: Int
     /// After this long a drain cancels what is left; at least `drainSoftMs`.
     public var drainHardMs: Int
+    /// How long cancelled calls may take to come back; then their instance counts as wedged.
+    public var cancelGraceMs: Int
     /// Bound on moving a slot's state, and on the wait for what still runs there.
     public var handoverTimeoutMs: Int
     /// Longest time a request waits while a slot is stopped and started anew.
@@ -90,6 +97,12 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var probationCalls: Int
     /// Whether the plugin directories and configuration files are watched.
     public var watch: Bool
+  }
+
+  /// What is reported of plugins that do not come back.
+  public struct Watchdog: Sendable, Equatable {
+    /// A thread that is so long in one call of a plugin is stuck, in milliseconds.
+    public var callTimeoutMs: Int
   }
 
   public struct Log: Sendable, Equatable {

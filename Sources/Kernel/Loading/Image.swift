@@ -47,6 +47,7 @@ extension Refusal.Code {
   static let pluginMissing = "slot.plugin-missing"
   static let kindDiffers = "slot.kind-differs"
   static let wouldLoseState = "slot.would-lose-state"
+  static let quarantined = "slot.quarantined"
   static let programConflict = "slot.program-conflict"
   static let stateRefused = "slot.state-refused"
   static let slotHeld = "slot.held"
@@ -94,7 +95,13 @@ final class ImageStore: Sendable {
         sentence: "\(Wording.printable(plugin.sourcePath)): \(sentence)")
     }
     openSwiftLibraries(for: plugin)
-    guard let handle = dlopen(plugin.stagedPath, RTLD_NOW | RTLD_LOCAL | Int32(bitPattern: RTLD_NODELETE_FLAG)) else {
+    // Its initialisers run in here.
+    let opening = MarkTable.shared.add(opening: plugin)
+    defer { MarkTable.shared.remove(opening) }
+    let opened = ThreadMark.own.during(.open, opening, startNs: Clock.monotonicNs()) {
+      dlopen(plugin.stagedPath, RTLD_NOW | RTLD_LOCAL | Int32(bitPattern: RTLD_NODELETE_FLAG))
+    }
+    guard let handle = opened else {
       let reason = dlerror().map { String(cString: $0) } ?? "no reason given"
       let shown = reason.replacingOccurrences(of: plugin.stagedPath, with: "the file")
       throw refuse(
@@ -105,8 +112,10 @@ final class ImageStore: Sendable {
       throw refuse(
         Refusal.Code.symbolMissing, "it does not export \(BP_ENTRY_SYMBOL); export that one function")
     }
+    MarkTable.shared.addImage(at: symbol, of: plugin)
     typealias Entry = @convention(c) () -> UnsafePointer<bp_entry>?
-    guard let entry = unsafeBitCast(symbol, to: Entry.self)() else {
+    let function = unsafeBitCast(symbol, to: Entry.self)
+    guard let entry = ThreadMark.own.during(.open, opening, startNs: Clock.monotonicNs(), function) else {
       throw refuse(Refusal.Code.descriptorDiffers, "\(BP_ENTRY_SYMBOL)() returned NULL; it must return the entry")
     }
     if let difference = difference(plugin.manifest, entry.pointee) {
