@@ -137,7 +137,10 @@ let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
   .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
-    name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
+    name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
   .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 

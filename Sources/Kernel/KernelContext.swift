@@ -6,14 +6,21 @@ final class KernelContext: Sendable {
   let requests: RequestTable
   let log: KernelLog
   let behind: BehindRegistry
+  let quarantine: Quarantine
   let versions = VersionClock()
   /// Threads for what must not run on a caller's: long scans, deep nesting, direct operations that were demoted.
   let workers: WorkerPool
   /// Messages that are being judged, by the token of the judgement, so that a validator's reads see them.
   let judgements = Judgements()
 
-  /// Most calls open in one instance.
+  /// What is parked while a slot is handed over, and where requests wait that begin meanwhile.
+  let lot: ParkingLot
+  let door: Door
+
+  /// Most calls open in one instance: what a new instance admits.
   let inFlightMax = Atomic<Int>(4096)
+  /// The longest a request waits while a slot is handed over.
+  let parkTimeoutNs = Atomic<UInt64>(10_000_000_000)
   /// The longest a request may take; the deadline of one that brings none.
   let requestTimeoutNs = Atomic<UInt64>(30_000_000_000)
   let uriSizeBytesMax = Atomic<Int>(8192)
@@ -26,15 +33,22 @@ final class KernelContext: Sendable {
   /// Writes that a backend missed though they were acknowledged.
   let missedWrites = Atomic<UInt64>(0)
 
-  init(log: KernelLog, behind: BehindRegistry) {
+  init(log: KernelLog, behind: BehindRegistry, quarantine: Quarantine = Quarantine(directory: "")) {
+    self.quarantine = quarantine
     self.log = log
     self.behind = behind
     requests = RequestTable()
+    lot = ParkingLot()
+    door = Door(lot)
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
   }
 
-  func apply(_ limits: NodeConfiguration.Limits) {
+  func apply(_ node: NodeConfiguration) {
+    let limits = node.limits
+    log.apply(node.log)
+    parkTimeoutNs.store(UInt64(node.reload.parkTimeoutMs) * 1_000_000, ordering: .relaxed)
     inFlightMax.store(limits.inFlightPerSlotMax, ordering: .relaxed)
+    lot.max.store(limits.parkedRequestsMax, ordering: .relaxed)
     requestTimeoutNs.store(UInt64(limits.requestTimeoutMs) * 1_000_000, ordering: .relaxed)
     uriSizeBytesMax.store(limits.uriSizeBytesMax, ordering: .relaxed)
     bodySizeBytesMax.store(limits.bodySizeBytesMax, ordering: .relaxed)

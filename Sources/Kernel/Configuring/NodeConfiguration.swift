@@ -10,6 +10,9 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var directories: Directories
   public var limits: Limits
   public var reload: Reload
+  /// What becomes of a slot whose plugin's file has crashed the node.
+  public var quarantinePolicy: Quarantine.Policy
+  public var watchdog: Watchdog
   public var log: Log
 
   /// The slots of one kind, in their order: for backends the order of reads.
@@ -60,6 +63,8 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var reloadTimeoutMs: Int
     /// Most superseded plugin images kept mapped.
     public var retainedImagesMax: Int
+    /// Most state that a slot may hand over, in bytes.
+    public var stateHandoverSizeBytesMax: Int
     /// Largest plugin file, in bytes.
     public var pluginSizeBytesMax: Int
     /// Receipts kept in the history.
@@ -70,6 +75,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public struct Reload: Sendable, Equatable {
     /// How long a dropped file must be unchanged before it is taken.
     public var settleMs: Int
+    /// How long a file that vanished is treated as still there.
+    public var removalGraceMs: Int
     /// Bound on a plugin's `start`.
     public var startTimeoutMs: Int
     /// Bound on the probe process.
@@ -78,8 +85,24 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var drainSoftMs: Int
     /// After this long a drain cancels what is left; at least `drainSoftMs`.
     public var drainHardMs: Int
+    /// How long cancelled calls may take to come back; then their instance counts as wedged.
+    public var cancelGraceMs: Int
+    /// Bound on moving a slot's state, and on the wait for what still runs there.
+    public var handoverTimeoutMs: Int
+    /// Longest time a request waits while a slot is stopped and started anew.
+    public var parkTimeoutMs: Int
+    /// How long a replaced slot is on probation; 0 is not at all.
+    public var probationMs: Int
+    /// After so many calls the probation is passed.
+    public var probationCalls: Int
     /// Whether the plugin directories and configuration files are watched.
     public var watch: Bool
+  }
+
+  /// What is reported of plugins that do not come back.
+  public struct Watchdog: Sendable, Equatable {
+    /// A thread that is so long in one call of a plugin is stuck, in milliseconds.
+    public var callTimeoutMs: Int
   }
 
   public struct Log: Sendable, Equatable {
@@ -88,8 +111,8 @@ public struct NodeConfiguration: Sendable, Equatable {
 
     /// Least severe first.
     public enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
-    /// How a log line is written.
-    public enum Format: String, Sendable, CaseIterable { case text, json, logfmt }
+    /// How an event is written; `auto` is journald's native fields under journald, else text.
+    public enum Format: String, Sendable, CaseIterable { case auto, text, json, logfmt }
   }
 }
 

@@ -95,6 +95,9 @@ public enum SettingCatalog {
       "limits.retained_images_max", .integer(1...10_000), default: "500", unit: "images",
       "Most superseded plugin images kept mapped; at the limit new content is refused."),
     Setting(
+      "limits.state_handover_size_bytes_max", .integer(1_048_576...1_099_511_627_776), default: "4294967296",
+      unit: "bytes", "Most state that a slot may hand over to its successor."),
+    Setting(
       "limits.plugin_size_bytes_max", .integer(4096...4_294_967_296), default: "268435456", unit: "bytes",
       "Largest plugin file."),
     Setting(
@@ -103,6 +106,9 @@ public enum SettingCatalog {
     Setting(
       "reload.settle_ms", .integer(0...60_000), default: "250", unit: "ms",
       "How long a dropped file must be unchanged before it is taken."),
+    Setting(
+      "reload.removal_grace_ms", .integer(0...600_000), default: "2000", unit: "ms",
+      "How long a plugin file that was removed counts as still there, since its successor may be on its way."),
     Setting(
       "reload.start_timeout_ms", .integer(10...600_000), default: "10000", unit: "ms", "Bound on a plugin's start."),
     Setting(
@@ -114,17 +120,39 @@ public enum SettingCatalog {
       "reload.drain_hard_ms", .integer(0...86_400_000), default: "300000", unit: "ms",
       "After this long a drain cancels what is left; not less than the soft limit."),
     Setting(
+      "reload.cancel_grace_ms", .integer(0...600_000), default: "5000", unit: "ms",
+      "How long cancelled calls may take to come back; then their instance counts as wedged."),
+    Setting(
+      "reload.handover_timeout_ms", .integer(10...3_600_000), default: "30000", unit: "ms",
+      "Bound on moving a slot's state to its successor, and on the wait for what is still running there."),
+    Setting(
+      "reload.park_timeout_ms", .integer(1...3_600_000), default: "10000", unit: "ms",
+      "Longest time that a request waits while a slot is stopped and started anew; then it is answered 503."),
+    Setting(
+      "reload.probation_ms", .integer(0...86_400_000), default: "60000", unit: "ms",
+      "How long a replaced slot is compared with its predecessor; 0 is not at all."),
+    Setting(
+      "reload.probation_calls", .integer(200...10_000_000), default: "1000", unit: "calls",
+      "After so many calls a replaced slot has passed its probation, also before the time is up."),
+    Setting(
       "reload.watch", .boolean, default: "true", "Watch the plugin directories and the configuration for changes."),
+    Setting(
+      "quarantine.policy", .choice(Quarantine.Policy.allCases.map(\.rawValue)), default: "isolate",
+      "What becomes of a slot whose plugin's file has crashed the node: a process of its own, no start, or nothing."),
+    Setting(
+      "watchdog.call_timeout_ms", .integer(10...3_600_000), default: "10000", unit: "ms",
+      "A thread that is so long in one call of a plugin is reported as stuck."),
     Setting(
       "log.level", .choice(NodeConfiguration.Log.Level.allCases.map(\.rawValue)), default: "info", flag: "--log-level",
       "Least severe level that is logged."),
     Setting(
-      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "text",
-      flag: "--log-format", "How a log line is written."),
+      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "auto",
+      flag: "--log-format", "How an event is written; auto: fields of the journal under journald, else text."),
   ]
 
   static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })
-  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `log`.
+  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `quarantine`, `watchdog`,
+  /// `log`.
   static let sections = Set(all.map { String($0.key.prefix { $0 != "." }) })
   /// Variables that begin with BACKPLANE_ and are not settings.
   static let otherEnvironmentNames = ["BACKPLANE_CONFIG", "BACKPLANE_NODE", "BACKPLANE_SHARED"]

@@ -6,8 +6,11 @@ enum ControlCommands {
     var command: String
     var now: [String]?
     var lose_state: Bool?
+    var retry: Bool?
+    var slots: [String]?
     var limit: Int?
     var slot: String?
+    var plugin: String?
   }
 
   static func answer(_ line: [UInt8], _ kernel: Kernel) -> Data {
@@ -20,8 +23,14 @@ enum ControlCommands {
     switch request.command {
     case "reload":
       let receipt = kernel.reload(
-        "control", now: Set(request.now ?? []), losesState: request.lose_state ?? false)
+        "control", now: Set(request.now ?? []), losesState: request.lose_state ?? false,
+        retries: request.retry ?? false)
       guard let receipt else { return ControlAnswer.failure("unavailable", "the node is ending") }
+      return ControlAnswer.success(["receipt": receipt])
+    case "rollback":
+      guard let receipt = kernel.rollBack(request.slots) else {
+        return ControlAnswer.failure("unavailable", "the node is ending")
+      }
       return ControlAnswer.success(["receipt": receipt])
     case "status": return ControlAnswer.success(kernel.status())
     case "history":
@@ -33,6 +42,14 @@ enum ControlCommands {
         return ControlAnswer.failure("refused", "the slot '\(slot)' is not behind")
       }
       return ControlAnswer.success(["slot": slot])
+    case "quarantine": return ControlAnswer.success(["quarantine": kernel.quarantined()])
+    case "quarantine-clear":
+      guard let plugin = request.plugin else { return ControlAnswer.failure("usage", "\"plugin\" is missing") }
+      let cleared = kernel.clearQuarantine(plugin)
+      guard !cleared.isEmpty else {
+        return ControlAnswer.failure("refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
+      }
+      return ControlAnswer.success(["quarantine": cleared])
     default:
       return ControlAnswer.failure(
         "usage", "the command '\(Wording.printable(request.command, lengthMax: 64))' is not known to this node")

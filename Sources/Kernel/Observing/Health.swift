@@ -21,7 +21,13 @@ struct Health {
   var isReady: Bool
 
   static func of(_ generation: Generation) -> Health {
-    let slots = generation.slots.map(Health.of)
+    let slots =
+      generation.slots.map(Health.of)
+      + generation.missing.map { missing in
+        Slot(
+          name: missing.slot.name, kind: missing.slot.kind.rawValue, plugin: missing.plugin, version: missing.version,
+          scheme: missing.slot.scheme ?? "", state: BP_HEALTH_UNHEALTHY, message: Redaction.redact(missing.reason))
+      }
     func usable(_ kind: String) -> Bool {
       let ofKind = slots.filter { $0.kind == kind }
       return ofKind.isEmpty ? kind != "backend" : ofKind.contains { $0.state != BP_HEALTH_UNHEALTHY }

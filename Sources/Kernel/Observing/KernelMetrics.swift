@@ -10,7 +10,7 @@ enum KernelMetrics {
       "backplane_build", type: "info", help: "The kernel.",
       labels: [("version", BackplaneVersion.current), ("abi", "\(BP_ABI_MAJOR).\(BP_ABI_MINOR)")], suffix: "_info", 1)
     node(kernel, &metrics)
-    guard let lease = kernel.ring.acquire() else { return metrics.text }
+    guard let lease = kernel.ring.acquireAdmitted() else { return metrics.text }
     defer { kernel.ring.release(lease) }
     let generation = lease.generation
     metrics.gauge(

@@ -9,6 +9,8 @@ public struct Receipt: Codable, Sendable {
     case partly
     /// Nothing was taken; everything serves as before.
     case refused
+    /// Slots went back to what served before; `rollbacks` says which and why.
+    case rolledBack = "rolled back"
   }
 
   public struct Change: Codable, Sendable {
@@ -24,9 +26,11 @@ public struct Receipt: Codable, Sendable {
     public var reason: String
     /// SHA-256 of the file that serves now; empty for a removed slot.
     public var content: String
+    /// What became of the predecessor's state: `moved 4096 bytes` or `cold: …`; nil when it kept none.
+    public var state: String?
 
     enum CodingKeys: String, CodingKey {
-      case slot, action, plugin, version, reason, content
+      case slot, action, plugin, version, reason, content, state
       case previousVersion = "previous_version"
     }
   }
@@ -60,6 +64,42 @@ public struct Receipt: Codable, Sendable {
     }
   }
 
+  /// One slot that went back.
+  public struct Rollback: Codable, Sendable {
+    /// What was compared; nil for a rollback by hand.
+    public struct Figures: Codable, Sendable {
+      /// `errors` (a share of the calls), or an operation (its p99 in milliseconds).
+      public var measure: String
+      public var value: Double
+      public var valueBefore: Double
+      public var samples: UInt64
+      public var samplesBefore: UInt64
+
+      enum CodingKeys: String, CodingKey {
+        case measure, value, samples
+        case valueBefore = "value_before"
+        case samplesBefore = "samples_before"
+      }
+    }
+
+    public var slot: String
+    /// What serves again.
+    public var plugin: String
+    public var version: String
+    public var content: String
+    public var rolledBackVersion: String
+    public var rolledBackContent: String
+    /// One sentence.
+    public var reason: String
+    public var figures: Figures?
+
+    enum CodingKeys: String, CodingKey {
+      case slot, plugin, version, content, reason, figures
+      case rolledBackVersion = "rolled_back_version"
+      case rolledBackContent = "rolled_back_content"
+    }
+  }
+
   public struct Phase: Codable, Sendable {
     public var name: String
     public var durationMs: Double
@@ -86,9 +126,11 @@ public struct Receipt: Codable, Sendable {
   /// What is worth knowing and prevented nothing.
   public var notes: [String]
   public var phases: [Phase]
+  /// Slots that went back; nil when none did.
+  public var rollbacks: [Rollback]?
 
   enum CodingKeys: String, CodingKey {
-    case id, trigger, outcome, at, generation, changes, refusals, notes, phases
+    case id, trigger, outcome, at, generation, changes, refusals, notes, phases, rollbacks
     case durationMs = "duration_ms"
     case generationBefore = "generation_before"
   }

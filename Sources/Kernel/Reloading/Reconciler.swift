@@ -1,18 +1,23 @@
 import BackplaneABI
 import Foundation
-import Synchronization
 
 /// The reload transaction: from the directories and the configuration to a published generation, and a receipt.
 ///
 /// Runs on the reload thread alone. Whatever fails before the publication leaves what serves as it is.
+/// `Switchover.swift` has its second half, from started instances to the published generation; `Rollback.swift` the way
+/// back.
 final class Reconciler {
   struct Request {
     var trigger: String
     var configuration: Result<LoadedConfiguration, any Error>
     /// Files to take without waiting until they have settled; `*` means all.
     var now: Set<String> = []
-    /// Volatile backends may be replaced though their records are lost.
+    /// No state is handed over, and volatile backends may be replaced though their records are lost.
     var losesState = false
+    /// What was refused or rolled back is tried again, though neither file nor configuration has changed.
+    var retries = false
+    /// What the receipt is to say besides.
+    var notes: [String] = []
 
     /// Nobody asked: something in a directory has changed.
     var isHint: Bool {
@@ -25,129 +30,86 @@ final class Reconciler {
   static let pluginsTrigger = "plugins directory"
   static let configurationTrigger = "configuration"
 
-  private let kernel: KernelContext
-  private let images = ImageStore()
-  private let cataloguer = PluginCataloguer()
-  private let reaper: Reaper
-  private let history: History
-  private let prober: Prober
-  private var published: Generation?
-  private(set) var configuration: LoadedConfiguration?
-  /// What was refused, by what was tried: not tried again by a mere hint until its file or its configuration changes.
-  private var refusedBuilds: [String: Receipt.Refused] = [:]
-  private var lastRefusals: [String] = []
+  let kernel: KernelContext
+  let world: any ReloadWorld
+  private let keeper: ReceiptKeeper
+  var published: Generation?
+  var configuration: LoadedConfiguration?
+  var trials = Trials()
+  /// What was refused, by what was tried: not tried again until its file or its configuration changes.
+  var refusedBuilds = RefusedBuilds()
+  /// When the last reconcile wants to be followed by another though nobody asks; nil: not at all.
+  private(set) var recheckMs: Int?
 
-  init(_ kernel: KernelContext, _ reaper: Reaper, _ history: History, _ prober: Prober) {
+  init(_ kernel: KernelContext, _ world: any ReloadWorld, _ keeper: ReceiptKeeper) {
     self.kernel = kernel
-    self.reaper = reaper
-    self.history = history
-    self.prober = prober
+    self.world = world
+    self.keeper = keeper
   }
-
-  /// What is under way in one transaction.
-  private struct Transaction {
-    var phases: [Receipt.Phase] = []
-    var refusals: [Receipt.Refused] = []
-    var notes: [String] = []
-    var changes: [Receipt.Change] = []
-    let startNs = Clock.monotonicNs()
-    private var phaseNs = Clock.monotonicNs()
-
-    mutating func ended(_ phase: String) {
-      let now = Clock.monotonicNs()
-      phases.append(Receipt.Phase(name: phase, durationMs: Reconciler.milliseconds(now - phaseNs)))
-      phaseNs = now
-    }
-  }
-
-  static func milliseconds(_ nanoseconds: UInt64) -> Double { (Double(nanoseconds) / 1e4).rounded() / 100 }
 
   func reconcile(_ request: Request) -> Receipt {
-    var transaction = Transaction()
+    var transaction = ReloadTransaction(nowNs: world.nowNs())
     let before = kernel.ring.currentNumber
-    let at = Timestamp.now()
     var isPublished = false
     switch request.configuration {
     case .failure(let error):
+      // What was to be looked at again was not.
+      recheckMs = recheckMs.map { max($0, 1000) }
       let problems = (error as? ConfigurationError)?.problems.map(\.description) ?? ["\(error)"]
       transaction.refusals = problems.map { Receipt.Refused(configuration: $0) }
     case .success(let loaded):
-      transaction.notes += loaded.warnings.map(\.description)
+      transaction.notes += request.notes + loaded.warnings.map(\.description)
       isPublished = run(loaded, request, &transaction)
     }
+    let refusals = transaction.refusals + transaction.standing
     let outcome: Receipt.Outcome =
-      if transaction.refusals.isEmpty {
+      if refusals.isEmpty {
         isPublished ? .applied : .unchanged
       } else {
         isPublished && !transaction.changes.isEmpty ? .partly : .refused
       }
+    return finish(request.trigger, outcome, from: before, transaction, isHint: request.isHint)
+  }
+
+  func finish(
+    _ trigger: String, _ outcome: Receipt.Outcome, from before: UInt64, _ transaction: ReloadTransaction, isHint: Bool
+  ) -> Receipt {
     let receipt = Receipt(
-      id: history.nextID, trigger: request.trigger, outcome: outcome, at: at,
-      durationMs: Reconciler.milliseconds(Clock.monotonicNs() - transaction.startNs), generationBefore: before,
-      generation: kernel.ring.currentNumber, changes: transaction.changes, refusals: transaction.refusals,
-      notes: transaction.notes, phases: transaction.phases)
-    let refusals = receipt.refusals.map { "\($0.slot ?? "") \($0.message)" }
-    let isNews = receipt.outcome != .unchanged && (isPublished || refusals != lastRefusals)
-    lastRefusals = refusals
-    // A hint that came to nothing new is no event: an editor's temporary file must not fill the history.
-    if !request.isHint || isNews { finish(receipt) }
+      id: keeper.nextID, trigger: trigger, outcome: outcome, at: keeper.timestamp(),
+      durationMs: ReloadTransaction.milliseconds(world.nowNs() - transaction.startNs), generationBefore: before,
+      generation: kernel.ring.currentNumber, changes: transaction.changes,
+      refusals: transaction.refusals + transaction.standing, notes: transaction.notes, phases: transaction.phases,
+      rollbacks: transaction.rollbacks.isEmpty ? nil : transaction.rollbacks)
+    let live = Set(published?.slots.map(\.image.contentHash) ?? [])
+    keeper.keep(
+      receipt, isHint: isHint,
+      ReceiptKeeper.Facts(
+        stagingDirectory: configuration?.node.directories.staging, live: live, kept: live.union(trials.contentHashes),
+        images: world.images))
     return receipt
   }
 
-  private func finish(_ receipt: Receipt) {
-    if receipt.generation != receipt.generationBefore, let directory = configuration?.node.directories.staging {
-      // Images that are mapped do not need their file any more; the ones that serve keep it for the next start.
-      let live = Set(published?.slots.map(\.image.contentHash) ?? [])
-      _ = try? Staging(directory: directory).removeUnused(keeping: live, olderThanMs: 60_000)
-    }
-    if let problem = history.add(receipt) {
-      kernel.log.warning("the receipt could not be written", ["reason": problem])
-    }
-    let images = images.images
-    let live = Set(published?.slots.map(\.image.contentHash) ?? [])
-    kernel.reloadCounts.withLock { counts in
-      counts.outcomes[receipt.outcome.rawValue, default: 0] += 1
-      if receipt.outcome == .applied { counts.lastSuccessMs = Clock.wallMs() }
-      let retained = images.filter { !live.contains($0.contentHash) }
-      counts.retainedImages = retained.count
-      counts.retainedImageBytes = retained.reduce(0) { $0 + $1.sizeBytes }
-    }
-    for refusal in receipt.refusals {
-      kernel.log.warning(
-        "refused",
-        ["code": refusal.code, "stage": refusal.stage, "reason": refusal.message, "receipt": "\(receipt.id)"]
-      )
-    }
-    guard receipt.outcome != .unchanged else {
-      kernel.log.info("reload: nothing had changed", ["receipt": "\(receipt.id)", "trigger": receipt.trigger])
-      return
-    }
-    kernel.log.notice(
-      "reload",
-      [
-        "receipt": "\(receipt.id)", "trigger": receipt.trigger, "outcome": receipt.outcome.rawValue,
-        "generation": "\(receipt.generation)", "duration_ms": "\(receipt.durationMs)",
-        "changed": receipt.changes.map { "\($0.slot):\($0.action.rawValue)" }.joined(separator: ","),
-      ])
-  }
-
   /// True when a generation was published.
-  private func run(_ loaded: LoadedConfiguration, _ request: Request, _ transaction: inout Transaction) -> Bool {
+  private func run(_ loaded: LoadedConfiguration, _ request: Request, _ transaction: inout ReloadTransaction) -> Bool {
     let node = loaded.node
     if let old = configuration?.node.directories, old != node.directories {
       let fixed = old.state != node.directories.state || old.runtime != node.directories.runtime
       if fixed { transaction.notes.append("directories.state and directories.runtime take effect at the next start") }
     }
-    let catalog = cataloguer.catalogue(
+    let catalog = world.catalogue(
       PluginCataloguer.Request(
         directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
-        settleMs: node.reload.settleMs, now: request.now))
+        settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
+    recheckMs = catalog.recheckMs
     transaction.notes += catalog.notices
-    transaction.ended("verified")
+    transaction.ended("verified", nowNs: world.nowNs())
+    // Counted from here: how long a file takes to settle is not ours.
+    transaction.deadlineNs = world.nowNs() + UInt64(node.limits.reloadTimeoutMs) * 1_000_000
 
     // A change of the configuration is taken whole or not at all; new files are taken each for itself.
-    let isWhole = configuration?.node != node
+    transaction.isWhole = configuration?.node != node || published == nil
+    if request.retries { refusedBuilds.forgetAll() } else if !request.isHint { refusedBuilds.forgetRetriable() }
     let plan = plan(node, catalog, request, &transaction)
     let usedRefusal = catalog.refusals.filter { refusal in
       // A file that no slot would use is worth a note; one whose predecessor serves is a refusal.
@@ -157,31 +119,20 @@ final class Reconciler {
       return serves && !named
     }
     transaction.refusals += usedRefusal.map { Receipt.Refused(slot: nil, $0) }
-    if !transaction.refusals.isEmpty && (isWhole || published == nil) { return false }
+    if transaction.isLost { return false }
 
-    if !request.isHint { refusedBuilds = [:] }
-    build(plan, node, &transaction, stopsAtFirst: isWhole || published == nil)
-    if !transaction.refusals.isEmpty && (isWhole || published == nil) {
+    probe(plan, node, &transaction)
+    guard !transaction.isLost, start(plan, node, &transaction) else {
       discard(plan)
       return false
     }
-    return publish(plan, loaded, &transaction)
-  }
-
-  /// What each slot of the next generation is: an instance that serves already, or one to be built.
-  private struct Plan {
-    enum Entry {
-      case kept(Instance)
-      case built(SlotBuild)
-    }
-    var entries: [Entry] = []
-    var removed: [Instance] = []
+    return switchOver(plan, loaded, &transaction, losesState: request.losesState)
   }
 
   private func plan(
-    _ node: NodeConfiguration, _ catalog: PluginCatalog, _ request: Request, _ transaction: inout Transaction
-  ) -> Plan {
-    var plan = Plan()
+    _ node: NodeConfiguration, _ catalog: PluginCatalog, _ request: Request, _ transaction: inout ReloadTransaction
+  ) -> ReloadPlan {
+    var plan = ReloadPlan()
     for slot in node.slots {
       let previous = published?.instance(slot: slot.name)
       do throws(Refusal) {
@@ -189,12 +140,20 @@ final class Reconciler {
           throw catalog.refusal(ofFileBehind: previous, for: slot) ?? SlotRefusals.missing(slot, catalog)
         }
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
+        if let refusal = kernel.quarantine.refusal(plugin, slot, node.quarantinePolicy) { throw refusal }
         let build = SlotBuild(slot, plugin, replacing: previous)
         if build.isUnchanged {
           plan.entries.append(.kept(previous!))
           continue
         }
-        if let previous, previous.backend != nil, previous.image.manifest.isVolatile, !request.losesState {
+        if let refused = refusedBuilds[build.identity] {
+          // A configuration with a slot that cannot be built is not taken, also when that was found out before.
+          let isOld = configuration?.node.slots.contains(slot) ?? false
+          if isOld { transaction.standing.append(refused) } else { transaction.refusals.append(refused) }
+          if let previous { plan.entries.append(.kept(previous)) }
+          continue
+        }
+        if let previous, previous.losesRecords(to: plugin), !request.losesState {
           throw SlotRefusals.wouldLoseState(previous, removing: false)
         }
         plan.entries.append(.built(build))
@@ -213,70 +172,53 @@ final class Reconciler {
         plan.removed.append(instance)
       }
     }
+    for build in plan.builds { build.inheritable = plan.removed.flatMap { $0.listeners.values } }
     return plan
   }
 
-  /// Brings every new instance to life. What fails falls back to the instance that serves.
-  private func build(
-    _ plan: borrowing Plan, _ node: NodeConfiguration, _ transaction: inout Transaction, stopsAtFirst: Bool
-  ) {
-    var builds = plan.entries.compactMap { entry in
-      if case .built(let build) = entry { return build }
-      return nil
+  func refuse(_ build: SlotBuild, _ refusal: Refusal, _ transaction: inout ReloadTransaction) {
+    build.isRefused = true
+    let refused = Receipt.Refused(slot: build.slot.name, refusal)
+    transaction.refusals.append(refused)
+    refusedBuilds.add(build.identity, refused)
+    if let instance = build.instance, instance.state != .wedged { world.discard(instance) }
+  }
+
+  private func probe(_ plan: ReloadPlan, _ node: NodeConfiguration, _ transaction: inout ReloadTransaction) {
+    let builds = plan.builds
+    let timeoutMs = transaction.timeoutMs(node.reload.probeTimeoutMs, nowNs: world.nowNs())
+    for (build, refusal) in zip(builds, world.probe(builds, timeoutMs: timeoutMs)) {
+      if let refusal { refuse(build, refusal, &transaction) }
     }
-    for build in builds {
-      if let refused = refusedBuilds[build.identity] { transaction.refusals.append(refused) }
-    }
-    builds.removeAll { refusedBuilds[$0.identity] != nil }
-    func refuse(_ build: SlotBuild, _ refusal: Refusal) {
-      let refused = Receipt.Refused(slot: build.slot.name, refusal)
-      transaction.refusals.append(refused)
-      refusedBuilds[build.identity] = refused
-    }
-    // Probes run side by side: each is a process.
-    let probes = builds.map { build -> Promise<Result<Void, Refusal>> in
-      let promise = Promise<Result<Void, Refusal>>()
-      let prober = prober
-      let thread = Thread.start(name: "bp-probe") {
-        do throws(Refusal) {
-          try prober.probe(build.plugin, build.slot, timeoutMs: node.reload.probeTimeoutMs)
-          promise.set(.success(()))
-        } catch { promise.set(.failure(error)) }
-      }
-      if let thread { pthread_detach(thread) } else { promise.set(.success(())) }
-      return promise
-    }
-    var failed: Set<String> = []
-    for (build, probe) in zip(builds, probes) {
-      if case .failure(let refusal) = probe.get() {
-        refuse(build, refusal)
-        failed.insert(build.slot.name)
-      }
-    }
-    transaction.ended("probed")
-    if stopsAtFirst && !failed.isEmpty { return }
+    transaction.ended("probed", nowNs: world.nowNs())
+  }
+
+  /// Brings every new instance to life that can be beside its predecessor. False when that is reason to give up.
+  func start(_ plan: ReloadPlan, _ node: NodeConfiguration, _ transaction: inout ReloadTransaction) -> Bool {
+    let builds = plan.builds.filter { !$0.isRefused }
     // Transports last: they accept as soon as they have started.
-    let ordered = builds.filter { $0.slot.kind != .transport } + builds.filter { $0.slot.kind == .transport }
-    for build in ordered where !failed.contains(build.slot.name) {
+    for build in builds.filter({ $0.slot.kind != .transport }) + builds.filter({ $0.slot.kind == .transport }) {
       do throws(Refusal) {
+        guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
         try checkRetained(build.plugin, node.limits.retainedImagesMax)
-        let image = try images.open(build.plugin)
-        let directory = "\(node.directories.state)/slots/\(build.slot.name)"
-        try? FileManager.default.createDirectory(
-          atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        try build.start(image, kernel, stateDirectory: directory, timeoutMs: node.reload.startTimeoutMs)
+        try world.open(build, node)
+        if !build.isExclusive {
+          try world.start(
+            build, node, timeoutMs: transaction.timeoutMs(node.reload.startTimeoutMs, nowNs: world.nowNs()))
+        }
       } catch {
-        refuse(build, error)
-        if stopsAtFirst { break }
+        refuse(build, error, &transaction)
+        if transaction.isLost { break }
       }
     }
-    transaction.ended("started")
+    transaction.ended("started", nowNs: world.nowNs())
+    return !transaction.isLost
   }
 
   /// An image is never unmapped, so their number has an end (architecture.md, point 10).
   private func checkRetained(_ plugin: VerifiedPlugin, _ limit: Int) throws(Refusal) {
-    let images = images.images
+    let images = world.images
     guard !images.contains(where: { $0.contentHash == plugin.contentHash }) else { return }
     let live = Set(published?.slots.map(\.image.contentHash) ?? [])
     let retained = images.filter { !live.contains($0.contentHash) }.count
@@ -288,135 +230,36 @@ final class Reconciler {
         + "the limit (limits.retained_images_max); restart the node, then it is taken")
   }
 
-  private func discard(_ plan: Plan) {
-    for entry in plan.entries {
-      guard case .built(let build) = entry, let instance = build.instance, instance.state != .wedged else { continue }
-      reaper.discard(instance)
+  func discard(_ plan: ReloadPlan) {
+    for build in plan.builds {
+      guard let instance = build.instance, instance.state != .wedged else { continue }
+      world.discard(instance)
     }
   }
 
-  private func publish(_ plan: Plan, _ loaded: LoadedConfiguration, _ transaction: inout Transaction) -> Bool {
-    var slots: [Instance] = []
-    var changes: [Receipt.Change] = []
-    for entry in plan.entries {
-      switch entry {
-      case .kept(let instance): slots.append(instance)
-      case .built(let build):
-        guard let instance = build.instance, instance.state == .serving else {
-          if let instance = build.instance, instance.state != .wedged { reaper.discard(instance) }
-          if let previous = build.previous { slots.append(previous) }
-          continue
-        }
-        slots.append(instance)
-        changes.append(Reconciler.change(build, instance))
-      }
-    }
-    for instance in plan.removed {
-      changes.append(
-        Receipt.Change(
-          slot: instance.slot.name, action: .removed, plugin: instance.image.id, version: "",
-          previousVersion: instance.image.version, reason: "no longer configured", content: ""))
-    }
-    let policy = loaded.node.writePolicy
-    let isSame =
-      published.map { old in
-        old.slots.count == slots.count && zip(old.slots, slots).allSatisfy { $0 === $1 } && old.writePolicy == policy
-      } ?? false
-    if isSame {
-      adopt(loaded)
-      return false
-    }
-    guard let number = kernel.ring.nextNumber() else {
-      transaction.refusals.append(
-        Receipt.Refused(
-          slot: nil,
-          Refusal(
-            file: "", phase: .started, code: Refusal.Code.tooManyImages,
-            sentence: "\(GenerationRing.capacity) superseded generations are still held by requests; see the log for "
-              + "who holds them, or restart the node")))
-      discard(plan)
-      return false
-    }
-    let generation: Generation
-    do throws(Refusal) {
-      generation = try makeGeneration(number, slots, policy)
-    } catch {
-      transaction.refusals.append(Receipt.Refused(slot: nil, error))
-      discard(plan)
-      return false
-    }
-    for instance in slots {
-      instance.generations.add(1, ordering: .relaxed)
-      if instance.bornGeneration.load(ordering: .relaxed) == 0 {
-        instance.bornGeneration.store(number, ordering: .relaxed)
-      }
-    }
-    adopt(loaded)
-    kernel.ring.publish(generation)
-    transaction.ended("published")
-    transaction.changes = changes
-    if let old = published {
-      reaper.supersede(old, leaving: old.slots.filter { instance in !slots.contains { $0 === instance } })
-    }
-    published = generation
-    return true
-  }
-
-  private func adopt(_ loaded: LoadedConfiguration) {
+  func adopt(_ loaded: LoadedConfiguration) {
     configuration = loaded
-    kernel.apply(loaded.node.limits)
-    kernel.log.apply(loaded.node.log)
-    history.setLimit(loaded.node.limits.historyReceiptsMax)
-    reaper.apply(
-      Reaper.Limits(
-        drainSoftMs: loaded.node.reload.drainSoftMs, drainHardMs: loaded.node.reload.drainHardMs, stopMs: 10_000))
-  }
-
-  private static func change(_ build: SlotBuild, _ instance: Instance) -> Receipt.Change {
-    let previous = build.previous
-    let reason =
-      previous.map { $0.image.contentHash != build.plugin.contentHash ? "new file" : "new configuration" } ?? "new slot"
-    return Receipt.Change(
-      slot: build.slot.name, action: previous == nil ? .added : .replaced, plugin: instance.image.id,
-      version: instance.image.version, previousVersion: previous?.image.version ?? "", reason: reason,
-      content: build.plugin.contentHash)
-  }
-
-  private func makeGeneration(_ number: UInt64, _ slots: [Instance], _ policy: WritePolicy) throws(Refusal)
-    -> Generation
-  {
-    var routes: [Generation.ProgramRoute] = []
-    var fallback: Instance?
-    for instance in slots where instance.schema != nil {
-      for program in instance.programs {
-        if program.flags & BP_PROGRAM_FALLBACK != 0 {
-          if let fallback { throw Reconciler.conflict("every other program", fallback, instance) }
-          fallback = instance
-        } else if let owner = routes.first(where: { $0.key == program.key })?.schema {
-          throw Reconciler.conflict(
-            "the program '\(Wording.printable(String(decoding: program.key, as: UTF8.self)))'", owner, instance)
-        } else {
-          routes.append(Generation.ProgramRoute(key: program.key, schema: instance, flags: program.flags))
-        }
-      }
-    }
-    return Generation(number: number, slots: slots, programs: routes, fallback: fallback, writePolicy: policy)
-  }
-
-  private static func conflict(_ what: String, _ first: Instance, _ second: Instance) -> Refusal {
-    Refusal(
-      file: second.image.sourcePath, phase: .started, code: Refusal.Code.programConflict,
-      sentence:
-        "slots '\(first.slot.name)' (\(first.image.id)) and '\(second.slot.name)' (\(second.image.id)) both claim "
-        + "\(what); remove one of the slots, or configure one of them to leave it")
+    kernel.apply(loaded.node)
+    for instance in published?.slots ?? [] { instance.admit(loaded.node.limits.inFlightPerSlotMax) }
+    keeper.apply(loaded.node.limits)
+    world.apply(loaded.node.reload)
   }
 
   /// Everything that was published retires: the node is ending.
   func shutDown() {
+    for warm in trials.endAll() { letGo(warm) }
     guard let published else { return }
-    reaper.quiesceTransports(of: published)
+    world.quiesceTransports(of: published)
     kernel.ring.close()
-    reaper.supersede(published, leaving: published.slots)
+    world.supersede(published, leaving: published.slots)
     self.published = nil
+  }
+}
+
+extension Instance {
+  /// Whether replacing it by `plugin` loses records: it keeps them in memory, and there is no way to hand them over.
+  func losesRecords(to plugin: VerifiedPlugin) -> Bool {
+    guard backend != nil, image.manifest.isVolatile else { return false }
+    return stateTable == nil || plugin.manifest.stateVersion == nil || plugin.manifest.id != image.id
   }
 }

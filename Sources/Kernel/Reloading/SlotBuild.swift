@@ -8,8 +8,23 @@ final class SlotBuild: @unchecked Sendable {
   let slot: SlotConfiguration
   let plugin: VerifiedPlugin
   let previous: Instance?
+  /// Where its code comes from; set before `start`.
+  var image: Image?
   private(set) var instance: Instance?
   private(set) var listeners: [String: Listener] = [:]
+  /// Sockets of slots that leave, to be taken over by address.
+  var inheritable: [Listener] = []
+  /// The state of the previous instance, on its way.
+  var transfer: StateTransfer?
+  /// What became of the state, for the receipt: nil when there was none.
+  var stateNote: String?
+  /// It was refused: the previous instance stays, or what stands in for it.
+  var isRefused = false
+  /// The previous instance was stopped to make room: what runs in its place when this build was refused.
+  var standIn: Instance?
+  var isPreviousStopped = false
+  /// It is a rollback: there is no probation against what it replaces.
+  var isWayBack = false
 
   init(_ slot: SlotConfiguration, _ plugin: VerifiedPlugin, replacing previous: Instance?) {
     self.slot = slot
@@ -19,6 +34,21 @@ final class SlotBuild: @unchecked Sendable {
 
   /// What is tried: this content with this configuration.
   var identity: String { "\(slot.name) \(plugin.contentHash) \(slot.json)" }
+
+  /// The previous instance must be gone before this one starts (`stop-then-start`).
+  var isExclusive: Bool {
+    guard let previous else { return false }
+    return previous.image.manifest.handover == .stopThenStart || plugin.manifest.handover == .stopThenStart
+  }
+
+  /// It is started and is to be published.
+  var isServing: Bool { !isRefused && instance?.state == .serving }
+
+  /// What the slot has in the next generation; nil when nothing is left to serve it.
+  var published: Instance? {
+    if isServing { return instance }
+    return isPreviousStopped ? standIn : previous
+  }
 
   /// Whether the instance that serves is what is wanted already.
   var isUnchanged: Bool {
@@ -44,6 +74,11 @@ final class SlotBuild: @unchecked Sendable {
         listeners[wanted.name] = existing
         continue
       }
+      // Another slot's that is not configured any more: the slot was renamed, perhaps.
+      if let existing = inheritable.first(where: { $0.address == address }) {
+        listeners[wanted.name] = existing
+        continue
+      }
       do throws(ListenerError) {
         listeners[wanted.name] = try Listener(address: address)
       } catch {
@@ -55,7 +90,8 @@ final class SlotBuild: @unchecked Sendable {
   }
 
   /// Creates, configures and starts.
-  func start(_ image: Image, _ kernel: KernelContext, stateDirectory: String, timeoutMs: Int) throws(Refusal) {
+  func start(_ kernel: KernelContext, stateDirectory: String, timeoutMs: Int) throws(Refusal) {
+    let image = image!
     let made = InstanceRegistry.shared.register {
       Instance(handle: $0, slot: slot, image: image, kernel: kernel, listeners: listeners)
     }
@@ -66,7 +102,7 @@ final class SlotBuild: @unchecked Sendable {
     made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
     try create(made, timeoutMs)
     try configure(made, stateDirectory, timeoutMs)
-    try run("start", timeoutMs) { instance, report, deadline in
+    try run(.start, timeoutMs) { instance, report, deadline in
       instance.plugin!.pointee.start?(instance.pointer, deadline, report) ?? BP_OK
     }
     made.state = .serving
@@ -74,7 +110,7 @@ final class SlotBuild: @unchecked Sendable {
 
   private func create(_ made: Instance, _ timeoutMs: Int) throws(Refusal) {
     let diagnostics = Diagnostics()
-    let outcome = LifeCycle.run(made, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
+    let outcome = LifeCycle.run(made, .create, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
       guard let table = instance.image.entry.pointee.create(HostTable.pointer, instance.handle, report) else {
         return BP_INTERNAL
       }
@@ -86,7 +122,7 @@ final class SlotBuild: @unchecked Sendable {
 
   private func configure(_ made: Instance, _ stateDirectory: String, _ timeoutMs: Int) throws(Refusal) {
     let diagnostics = Diagnostics()
-    let outcome = LifeCycle.run(made, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
+    let outcome = LifeCycle.run(made, .configure, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
       let code = LifeCycle.configure(
         instance, purpose: BP_PURPOSE_SERVE, stateDirectory: stateDirectory, diagnostics)
       if code == BP_OK, let missing = instance.bindKinds() {
@@ -105,12 +141,12 @@ final class SlotBuild: @unchecked Sendable {
   }
 
   private func run(
-    _ step: String, _ timeoutMs: Int,
+    _ step: MarkedCall, _ timeoutMs: Int,
     _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
   ) throws(Refusal) {
     let diagnostics = Diagnostics()
-    let outcome = LifeCycle.run(instance!, timeoutMs: timeoutMs, diagnostics, body)
-    try check(step, outcome, diagnostics, timeoutMs)
+    let outcome = LifeCycle.run(instance!, step, timeoutMs: timeoutMs, diagnostics, body)
+    try check(step.name, outcome, diagnostics, timeoutMs)
   }
 
   private func check(
@@ -134,12 +170,14 @@ final class SlotBuild: @unchecked Sendable {
       var programs: [(key: [UInt8], flags: UInt32)] = []
     }
     let list = List()
-    schema.pointee.programs(
-      instance.pointer, Unmanaged.passUnretained(list).toOpaque(),
-      { context, program in
-        let list = Unmanaged<List>.fromOpaque(context!).takeUnretainedValue()
-        list.programs.append((Array(program!.pointee.key.bytes), program!.pointee.flags))
-      })
+    ThreadMark.own.during(.programs, instance.handle, startNs: Clock.monotonicNs()) {
+      schema.pointee.programs(
+        instance.pointer, Unmanaged.passUnretained(list).toOpaque(),
+        { context, program in
+          let list = Unmanaged<List>.fromOpaque(context!).takeUnretainedValue()
+          list.programs.append((Array(program!.pointee.key.bytes), program!.pointee.flags))
+        })
+    }
     return list.programs
   }
 }

@@ -1,7 +1,6 @@
 import BackplaneABI
 import ListQuery
 import Synchronization
-import SystemShims
 
 /// Listing: one backend after the other, until one has something below the URI; each is scanned to its end, because the
 /// total is of all pages.
@@ -13,13 +12,13 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   let caller: Instance
   private let call: OwnedCall
-  private let lease: Lease
+  private var lease: Lease
   private let completion: bp_completion
   private let answered: @Sendable () -> Void
   private let prefix: [UInt8]
   private let query: ListQuery
-  private let backends: [Instance]
-  private let upToDate: Int
+  private var backends: [Instance]
+  private var upToDate: Int
   private var index = 0
   private var someAnswered = false
   private var failure: CallFailure?
@@ -31,7 +30,8 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private let turn = Atomic<Int>(0)
   private let isAnswered = Atomic<Bool>(false)
   private let requestToken = Atomic<UInt64>(0)
-  private let openToken = Atomic<UInt64>(0)
+  /// The call that is open, for `giveUp`, which comes on a thread of its own.
+  private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
 
   private enum ScanOutcome {
     case more
@@ -81,6 +81,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       }
       if collector == nil {
         guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
+        if backends[index].isClosed { moveOn() }
         do throws(ListError) {
           guard let made = try ListCollector(query) else { return answer(.empty) }
           collector = made
@@ -92,46 +93,60 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
+  /// Begins anew in the published generation, because a backend of ours has been replaced. A scan that is under way is
+  /// finished where it began.
+  private func moveOn() {
+    let ring = caller.kernel.ring
+    guard let fresh = ring.acquireAdmitted() else { return }
+    guard fresh.number != lease.number, !fresh.generation.backends.isEmpty else { return ring.release(fresh) }
+    ring.release(lease)
+    lease = fresh
+    (backends, upToDate) = fresh.generation.readable()
+    index = 0
+    someAnswered = false
+  }
+
   /// True when the scan has completed and the loop may go on.
   private func submit(_ backend: Instance) -> Bool {
     turn.store(0, ordering: .relaxed)
-    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
-      scanOutcome = .failed(.tooManyCalls)
+    guard backend.admits || (backend.isClosed && !cursor.isEmpty) else {
+      scanOutcome = .failed(Admission.failure(backend))
       return true
     }
     let context = Unmanaged.passRetained(self)
+    let startNs = Clock.monotonicNs()
     let token = CallSlab.shared.open(
       backend, .scan, context: context.toOpaque(),
       handler: { context, result in
         Unmanaged<ListRequest>.fromOpaque(context!).takeRetainedValue().scanned(result!)
-      }, startNs: Clock.monotonicNs())
+      }, startNs: startNs)
     guard token != 0 else {
       context.release()
       scanOutcome = .failed(.tooManyCalls)
       return true
     }
-    openToken.store(token, ordering: .releasing)
-    let nesting = bp_shim_nesting()!
-    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || nesting.pointee < ReadPath.nestingMax {
-      nesting.pointee += 1
-      scan(backend, token)
-      nesting.pointee -= 1
+    open.withLock { $0 = (backend, token) }
+    let mark = ThreadMark.own
+    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { scan(backend, token, startNs) }
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
     } else {
       register()
-      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token) }
+      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token, Clock.monotonicNs()) }
     }
     pages += 1
     return turn.exchange(1, ordering: .acquiringAndReleasing) == 2
   }
 
-  private func scan(_ backend: Instance, _ token: bp_token) {
+  private func scan(_ backend: Instance, _ token: bp_token, _ startNs: UInt64) {
     prefix.withUnsafeBufferPointer { prefix in
       cursor.withUnsafeBufferPointer { cursor in
         var request = bp_scan(
           size: UInt32(MemoryLayout<bp_scan>.size), flags: 0, token: token, call: call.header,
           prefix: bp_view(prefix), cursor: bp_view(cursor), credits: ListRequest.pageRecords, reserved: 0)
-        backend.backend!.pointee.scan(backend.pointer, &request)
+        ThreadMark.own.during(
+          .scan, backend.handle, generation: lease.number, startNs: startNs, header: call.header
+        ) { backend.backend!.pointee.scan(backend.pointer, &request) }
       }
     }
   }
@@ -213,7 +228,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
         result.page = UInt64(query.page)
         result.limit = UInt64(query.limit)
         withUnsafePointer(to: &result) {
-          completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+          completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
         }
       }
     }
@@ -222,7 +237,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   private func fail(_ failure: CallFailure) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    Answers.complete(completion, failure, as: bp_list_result.self)
+    Answers.complete(completion, of: caller, failure, as: bp_list_result.self)
     end()
   }
 
@@ -233,7 +248,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     fail(CallFailure(code: code, "\(message)", isRetryable: true))
-    let token = openToken.load(ordering: .acquiring)
-    for backend in backends { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
   }
 }

@@ -39,13 +39,33 @@ enum NodeTable {
   }
 
   @inline(__always)
-  private static func lease<T>(
-    _ caller: Instance, parent: WriteRequest?, _ completion: bp_completion, _ type: T.Type
-  ) -> Lease? {
+  private static func lease(_ caller: Instance, parent: WriteRequest?) -> Lease? {
     if let parent { return caller.kernel.ring.extend(parent.lease) }
-    if let lease = caller.kernel.ring.acquire() { return lease }
-    Answers.complete(completion, BP_UNAVAILABLE, "the node is not up yet", retryable: true, as: type)
-    return nil
+    return caller.kernel.ring.acquire()
+  }
+
+  /// A request that got no lease: it waits at the door while a slot is handed over, or the node is not up. Whatever the
+  /// request owns is in `begin` and `giveBack`, one of which is called. Answers its token, or 0.
+  @inline(never)
+  private static func wait<T>(
+    _ caller: Instance, _ header: bp_call, _ completion: bp_completion, _ type: T.Type,
+    giveBack: @escaping () -> Void = {}, begin: @escaping ParkedRequest.Begin
+  ) -> bp_token {
+    guard caller.kernel.ring.isParked else {
+      // The door may have been opened since.
+      if let lease = caller.kernel.ring.acquire() {
+        defer { caller.kernel.ring.release(lease) }
+        return begin(header, lease, completion)
+      }
+      giveBack()
+      Answers.complete(completion, BP_UNAVAILABLE, "the node is not up yet", retryable: true, as: type)
+      return 0
+    }
+    let request = ParkedRequest(caller, header, completion, begin: begin) { failure in
+      giveBack()
+      Answers.complete(completion, of: caller, failure, as: type)
+    }
+    return request.park()
   }
 
   private static func read(
@@ -59,8 +79,21 @@ enum NodeTable {
       return 0
     }
     let (header, parent) = inherit(kernel, call)
-    guard let lease = lease(caller, parent: parent, completion, bp_read_result.self) else { return 0 }
+    guard let lease = lease(caller, parent: parent) else {
+      let bytes = Array(uri.bytes)
+      return wait(caller, header, completion, bp_read_result.self) { call, lease, completion in
+        bytes.withUnsafeBufferPointer { read(caller, call, parent: nil, bp_view($0), lease, completion) }
+      }
+    }
     defer { kernel.ring.release(lease) }
+    return read(caller, header, parent: parent, uri, lease, completion)
+  }
+
+  @inline(__always)
+  private static func read(
+    _ caller: Instance, _ header: bp_call, parent: WriteRequest?, _ uri: bp_view, _ lease: Lease,
+    _ completion: bp_completion
+  ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
     let token = NormalForm.with(uri, lease.generation) { normal -> bp_token in
       guard let normal else {
@@ -148,11 +181,30 @@ enum NodeTable {
       return 0
     }
     let (header, parent) = inherit(kernel, call)
-    guard let lease = lease(caller, parent: parent, completion, bp_write_result.self) else {
-      data.release?(data.owner)
-      return 0
+    guard let lease = lease(caller, parent: parent) else {
+      let bytes = Array(uri.bytes)
+      let body = UncheckedBuffer(buffer: data)
+      return wait(
+        caller, header, completion, bp_write_result.self, giveBack: { body.buffer.release?(body.buffer.owner) }
+      ) { call, lease, completion in
+        bytes.withUnsafeBufferPointer {
+          write(caller, call, verb, content, bp_view($0), body.buffer, lease, completion)
+        }
+      }
     }
     defer { kernel.ring.release(lease) }
+    return write(caller, header, verb, content, uri, data, lease, completion)
+  }
+
+  private struct UncheckedBuffer: @unchecked Sendable {
+    // @unchecked: owned bytes, handed on once; their release may be called on any thread (core.h, bp_buffer).
+    let buffer: bp_buffer
+  }
+
+  private static func write(
+    _ caller: Instance, _ header: bp_call, _ verb: UInt32, _ content: UInt32, _ uri: bp_view, _ data: bp_buffer,
+    _ lease: Lease, _ completion: bp_completion
+  ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
     let write = WriteRequest(
       caller, header, verb: verb, content: content, uri: uri, body: data, lease, completion
@@ -174,10 +226,21 @@ enum NodeTable {
       return 0
     }
     let (header, parent) = inherit(kernel, call)
-    guard let lease = lease(caller, parent: parent, completion, bp_result.self) else { return 0 }
-    defer { kernel.ring.release(lease) }
-    caller.outgoing.add(1, ordering: .relaxed)
     let list = (0..<Int(count)).map { Array(uris![$0].bytes) }
+    guard let lease = lease(caller, parent: parent) else {
+      return wait(caller, header, completion, bp_result.self) { call, lease, completion in
+        readMulti(caller, call, parent: nil, list, lease, completion)
+      }
+    }
+    defer { kernel.ring.release(lease) }
+    return readMulti(caller, header, parent: parent, list, lease, completion)
+  }
+
+  private static func readMulti(
+    _ caller: Instance, _ header: bp_call, parent: WriteRequest?, _ list: [[UInt8]], _ lease: Lease,
+    _ completion: bp_completion
+  ) -> bp_token {
+    caller.outgoing.add(1, ordering: .relaxed)
     ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
     }.run()
@@ -192,15 +255,7 @@ enum NodeTable {
     let kernel = caller.kernel
     let request = request!.pointee
     let (header, parent) = inherit(kernel, call)
-    guard let lease = lease(caller, parent: parent, completion, bp_list_result.self) else { return 0 }
-    defer { kernel.ring.release(lease) }
-    let prefix: [UInt8]? = NormalForm.with(request.uri, lease.generation) { normal in
-      normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
-    }
-    guard let prefix else {
-      Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)
-      return 0
-    }
+    let uri = Array(request.uri.bytes)
     let sort: ListQuery.SortKey =
       switch request.sort {
       case BP_SORT_NAME: .name
@@ -212,6 +267,28 @@ enum NodeTable {
       limit: min(Int(clamping: max(1, request.limit)), kernel.listPageRecordsMax.load(ordering: .relaxed)),
       pattern: request.pattern.size == 0 ? nil : request.pattern.text, sortBy: sort,
       isDescending: request.flags & BP_LIST_DESCENDING != 0)
+    guard let lease = lease(caller, parent: parent) else {
+      return wait(caller, header, completion, bp_list_result.self) { call, lease, completion in
+        list(caller, call, uri, query, lease, completion)
+      }
+    }
+    defer { kernel.ring.release(lease) }
+    return list(caller, header, uri, query, lease, completion)
+  }
+
+  private static func list(
+    _ caller: Instance, _ header: bp_call, _ uri: [UInt8], _ query: ListQuery, _ lease: Lease,
+    _ completion: bp_completion
+  ) -> bp_token {
+    let prefix: [UInt8]? = uri.withUnsafeBufferPointer { uri in
+      NormalForm.with(bp_view(uri), lease.generation) { normal in
+        normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
+      }
+    }
+    guard let prefix else {
+      Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)
+      return 0
+    }
     caller.outgoing.add(1, ordering: .relaxed)
     let list = ListRequest(caller, header, prefix: prefix, query, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
@@ -223,7 +300,7 @@ enum NodeTable {
     _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
     _ add: (@convention(c) (UnsafeMutableRawPointer?, bp_view) -> Void)?
   ) {
-    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquire() else { return }
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else { return }
     defer { caller.kernel.ring.release(lease) }
     for route in lease.generation.programs where route.flags & BP_PROGRAM_UNLISTED == 0 {
       route.key.withUnsafeBufferPointer { add!(context, bp_view($0)) }

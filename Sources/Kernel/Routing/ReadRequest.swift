@@ -9,17 +9,18 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private let call: OwnedCall
   private let uri: UnsafeMutableBufferPointer<UInt8>
   private let uriCount: Int
-  private let lease: Lease
+  private var lease: Lease
   private let completion: bp_completion
   private let answered: (@Sendable () -> Void)?
-  private let backends: [Instance]
-  private let upToDate: Int
+  private var backends: [Instance]
+  private var upToDate: Int
   private var index: Int
   private var missed: Bool
   private var failure: CallFailure?
   private let isAnswered = Atomic<Bool>(false)
   private let requestToken = Atomic<UInt64>(0)
-  private let openToken = Atomic<UInt64>(0)
+  /// The call that is open, for `giveUp`, which comes on a thread of its own.
+  private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
 
   init(
     _ caller: Instance, _ call: bp_call, _ uri: UnsafeBufferPointer<UInt8>, _ lease: Lease,
@@ -63,9 +64,10 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
       if missed && index >= upToDate { break }
       if isAnswered.load(ordering: .acquiring) { return }
       let backend = backends[index]
+      if backend.isClosed, moveOn() { continue }
       index += 1
       if submit(backend) { return }
-      failure = .tooManyCalls
+      failure = Admission.failure(backend)
     }
     if missed {
       Answers.with(BP_NOT_FOUND, as: bp_read_result.self, answer)
@@ -74,11 +76,25 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
-  /// True when the backend has the call; its completion goes on.
-  private func submit(_ backend: Instance) -> Bool {
-    guard backend.inFlight.load(ordering: .relaxed) < backend.kernel.inFlightMax.load(ordering: .relaxed) else {
+  /// Begins anew in the published generation, because a backend of ours has been replaced. False when there is none.
+  private func moveOn() -> Bool {
+    let ring = caller.kernel.ring
+    guard let fresh = ring.acquireAdmitted() else { return false }
+    guard fresh.number != lease.number else {
+      ring.release(fresh)
       return false
     }
+    ring.release(lease)
+    lease = fresh
+    (backends, upToDate) = fresh.generation.readable()
+    index = 0
+    missed = false
+    return true
+  }
+
+  /// True when the backend has the call; its completion goes on.
+  private func submit(_ backend: Instance) -> Bool {
+    guard backend.admits else { return false }
     let context = Unmanaged.passRetained(self)
     let token = CallSlab.shared.open(
       backend, .read, context: context.toOpaque(),
@@ -89,12 +105,14 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
       context.release()
       return false
     }
-    openToken.store(token, ordering: .releasing)
+    open.withLock { $0 = (backend, token) }
     Dispatcher.run(backend, .read, token) { [self] in
       var request = bp_read(
         size: UInt32(MemoryLayout<bp_read>.size), flags: 0, token: token, call: call.header,
         uri: bp_view(data: UnsafePointer(uri.baseAddress), size: UInt64(uriCount)))
-      backend.backend!.pointee.read(backend.pointer, &request, 1)
+      ThreadMark.own.during(
+        .read, backend.handle, generation: lease.number, startNs: Clock.monotonicNs(), header: call.header
+      ) { backend.backend!.pointee.read(backend.pointer, &request, 1) }
     }
     return true
   }
@@ -113,14 +131,13 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
 
   private func answer(_ result: UnsafePointer<bp_result>) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    completion.complete(completion.context, result)
+    completion.answer(caller.handle, result)
     answered?()
     caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
   }
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     Answers.with(code, message, retryable: true, as: bp_read_result.self, answer)
-    let token = openToken.load(ordering: .acquiring)
-    for backend in backends { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
   }
 }

@@ -1,7 +1,6 @@
 import BackplaneABI
 import Foundation
 import Synchronization
-import SystemShims
 
 /// One message on its way in: judged by the schemas of its program and of its outputs' programs, then applied as one
 /// unit by every backend. It keeps the message's memory and its lease until the last backend has completed, though its
@@ -50,6 +49,10 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   private struct Legs {
     var outcomes: [Leg?]
     var tokens: [bp_token]
+    /// Where each leg goes: the generation's backend, or the instance that its state has moved to.
+    var targets: [Instance]
+    /// Leases on the generations of those others.
+    var leases: [Lease] = []
     var isDecided = false
     /// The write was acknowledged, and those that it did not wait for are on record as behind.
     var areMissesRecorded = false
@@ -60,6 +63,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     case refusedPrecondition(op: Int)
   }
   private let legs: Mutex<Legs>
+  /// The generation's; `Legs.targets` has where each leg really goes.
   private let backends: [Instance]
   private var unitOps: UnsafeMutablePointer<bp_op>?
 
@@ -82,11 +86,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     backends = lease.withGeneration { $0.backends }
     legs = Mutex(
       Legs(
-        outcomes: Array(repeating: nil, count: backends.count), tokens: Array(repeating: 0, count: backends.count)))
+        outcomes: Array(repeating: nil, count: backends.count), tokens: Array(repeating: 0, count: backends.count),
+        targets: backends))
   }
 
   deinit {
-    body.release?(body.owner)
+    if let release = body.release { ThreadMark.own.during(.release, caller.handle) { release(body.owner) } }
+    for lease in legs.withLock({ $0.leases }) { caller.kernel.ring.release(lease) }
     caller.kernel.ring.release(lease)
   }
 
@@ -187,19 +193,24 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   /// Gives one op to a schema. True when it has been judged already and the loop may go on.
   private func submit(_ schema: Instance, _ op: bp_op, isURI: Bool, program: bp_view, _ next: Pending) -> Bool {
-    guard schema.inFlight.load(ordering: .relaxed) < caller.kernel.inFlightMax.load(ordering: .relaxed) else {
-      finish(.tooManyCalls)
-      return false
+    guard schema.admits else {
+      guard schema.isClosed, let (fresh, successor) = Admission.successor(of: schema) else {
+        finish(Admission.failure(schema))
+        return false
+      }
+      legs.withLock { $0.leases.append(fresh) }
+      return submit(successor, op, isURI: isURI, program: program, next)
     }
     turn.store(0, ordering: .relaxed)
     verdictFailure = nil
     judging = next
     let context = Unmanaged.passRetained(self)
+    let startNs = Clock.monotonicNs()
     let token = CallSlab.shared.open(
       schema, .judge, context: context.toOpaque(),
       handler: { context, result in
         Unmanaged<WriteRequest>.fromOpaque(context!).takeRetainedValue().judged(result!)
-      }, startNs: Clock.monotonicNs())
+      }, startNs: startNs)
     guard token != 0 else {
       context.release()
       finish(.tooManyCalls)
@@ -213,11 +224,9 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
         ts_ms: timestampMs, uri: isURI ? op.uri : .empty, uri_received: next.received, program: program,
         data: op.data))
     let mode = schema.directness.mode(.judge)
-    let nesting = bp_shim_nesting()!
-    if mode == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax {
-      nesting.pointee += 1
-      schema.schema!.pointee.judge(schema.pointer, call.header, message, token)
-      nesting.pointee -= 1
+    let mark = ThreadMark.own
+    if mode == BP_MODE_DIRECT && mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { judge(schema, message, token, startNs) }
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(schema, .judge, token) }
     } else {
       register()
@@ -225,12 +234,20 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       caller.kernel.judgements.begin(token, self)
       let lent = UncheckedMessage(pointer: message)
       Dispatcher.run(schema, .judge, token) { [self] in
-        schema.schema!.pointee.judge(schema.pointer, call.header, lent.pointer, token)
+        judge(schema, lent.pointer, token, Clock.monotonicNs())
       }
     }
     // Whoever comes second goes on: this loop, or the completion on its own thread.
     guard turn.exchange(1, ordering: .acquiringAndReleasing) == 2 else { return false }
     return takeVerdict()
+  }
+
+  private func judge(
+    _ schema: Instance, _ message: UnsafeMutablePointer<bp_message>, _ token: bp_token, _ startNs: UInt64
+  ) {
+    ThreadMark.own.during(
+      .judge, schema.handle, generation: lease.number, startNs: startNs, header: call.header
+    ) { schema.schema!.pointee.judge(schema.pointer, call.header, message, token) }
   }
 
   private var judging: Pending?
@@ -345,49 +362,110 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
+  /// One backend's part. A unit is bound to an instance when it is submitted: one that comes while the slot's state is
+  /// being moved waits, and one that comes after goes to the successor (boundary.md, "Handover of state").
   private func submit(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>) {
-    let backend = backends[index]
-    guard backend.inFlight.load(ordering: .relaxed) < caller.kernel.inFlightMax.load(ordering: .relaxed) else {
-      return ended(index, .failed(.tooManyCalls))
+    let backend = legs.withLock { $0.targets[index] }
+    guard let fence = backend.fence else { return bind(leg: index, ops: unit, to: backend) }
+    while true {
+      switch fence.enter() {
+      case .passed: return bind(leg: index, ops: unit, to: backend)
+      case .moved: return submitToSuccessor(leg: index, ops: unit, of: backend)
+      case .raised:
+        register()
+        let waiting = UncheckedOps(pointer: unit)
+        let parking = fence.park { [self] isMoved in
+          if isMoved {
+            submitToSuccessor(leg: index, ops: waiting.pointer, of: backend)
+          } else {
+            bind(leg: index, ops: waiting.pointer, to: backend)
+          }
+        }
+        switch parking {
+        case .parked: return
+        case .lowered: continue
+        case .moved: return submitToSuccessor(leg: index, ops: unit, of: backend)
+        case .full: return ended(index, .failed(.parkingFull))
+        }
+      }
+    }
+  }
+
+  private func submitToSuccessor(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>, of backend: Instance) {
+    guard let (fresh, successor) = Admission.successor(of: backend) else {
+      return ended(index, .failed(.slotGone))
+    }
+    legs.withLock { legs in
+      legs.leases.append(fresh)
+      legs.targets[index] = successor
+    }
+    submit(leg: index, ops: unit)
+  }
+
+  /// Ends a leg that is inside its backend's fence and was not submitted.
+  private func turnedAway(_ index: Int, _ backend: Instance, _ failure: CallFailure) {
+    backend.fence?.leave()
+    ended(index, .failed(failure))
+  }
+
+  private func bind(leg index: Int, ops unit: UnsafeMutablePointer<bp_op>, to backend: Instance) {
+    // Nobody waits for it any more and it counts nowhere: it was given up while it was parked.
+    if legs.withLock({ $0.isDecided && !$0.areMissesRecorded }) {
+      return turnedAway(index, backend, CallFailure(code: BP_CANCELLED, "the request was given up"))
+    }
+    guard backend.admits else {
+      guard backend.isClosed else { return turnedAway(index, backend, .tooManyCalls) }
+      backend.fence?.leave()
+      return submitToSuccessor(leg: index, ops: unit, of: backend)
     }
     guard ops.count == 1 || backend.backend!.pointee.flags & BP_BACKEND_ATOMIC != 0 else {
-      return ended(
-        index,
-        .failed(
-          CallFailure(
-            code: BP_UNIMPLEMENTED,
-            "the backend in slot '\(backend.slot.name)' cannot apply several changes as one unit")))
+      return turnedAway(
+        index, backend,
+        CallFailure(
+          code: BP_UNIMPLEMENTED,
+          "the backend in slot '\(backend.slot.name)' cannot apply several changes as one unit"))
     }
     let context = Unmanaged.passRetained(LegContext(self, index))
+    let startNs = Clock.monotonicNs()
     let token = CallSlab.shared.open(
       backend, .apply, context: context.toOpaque(),
       handler: { context, result in
         let leg = Unmanaged<LegContext>.fromOpaque(context!).takeRetainedValue()
         leg.request.applied(leg.index, result!)
-      }, startNs: Clock.monotonicNs())
+      }, startNs: startNs)
     guard token != 0 else {
       context.release()
-      return ended(index, .failed(.tooManyCalls))
+      return turnedAway(index, backend, .tooManyCalls)
     }
     legs.withLock { $0.tokens[index] = token }
     var request = bp_unit(
       size: UInt32(MemoryLayout<bp_unit>.size), ops_count: UInt32(ops.count), ops: unit, token: token,
       call: call.header, ts_ms: timestampMs, version: version)
-    let nesting = bp_shim_nesting()!
-    if backend.directness.mode(.apply) == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax {
-      nesting.pointee += 1
-      backend.backend!.pointee.apply(backend.pointer, &request, 1)
-      nesting.pointee -= 1
+    let mark = ThreadMark.own
+    if backend.directness.mode(.apply) == BP_MODE_DIRECT && mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { apply(backend, &request, startNs) }
       if legs.withLock({ $0.outcomes[index] == nil }) { BrokenPromise.revoke(backend, .apply, token) }
     } else {
       register()
       let request = UncheckedUnit(unit: request)
       Dispatcher.run(backend, .apply, token) { [self] in
-        _ = self
         var unit = request.unit
-        backend.backend!.pointee.apply(backend.pointer, &unit, 1)
+        apply(backend, &unit, Clock.monotonicNs())
       }
     }
+  }
+
+  private func apply(_ backend: Instance, _ unit: UnsafeMutablePointer<bp_unit>, _ startNs: UInt64) {
+    ThreadMark.own.during(
+      .apply, backend.handle, generation: lease.number, startNs: startNs, header: call.header
+    ) { backend.backend!.pointee.apply(backend.pointer, unit, 1) }
+  }
+
+  private func target(_ index: Int) -> Instance { legs.withLock { $0.targets[index] } }
+
+  private struct UncheckedOps: @unchecked Sendable {
+    // @unchecked: they lie in the request's arena, which outlives the call.
+    let pointer: UnsafeMutablePointer<bp_op>
   }
 
   private struct UncheckedUnit: @unchecked Sendable {
@@ -401,6 +479,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func applied(_ index: Int, _ result: UnsafePointer<bp_result>) {
+    target(index).fence?.leave()
     switch result.pointee.code {
     case BP_OK:
       guard Int(result.pointee.size) >= MemoryLayout<bp_write_result>.size else {
@@ -422,7 +501,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
     if isLate {
       // A write that was acknowledged without this backend has arrived there after all.
-      if case .applied = leg, isMissed { caller.kernel.behind.caughtUp(backends[index]) }
+      if case .applied = leg, isMissed { caller.kernel.behind.caughtUp(target(index)) }
     } else if isLast {
       decide()
     } else if isConditionalUnit {
@@ -486,7 +565,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       if case .failed(let failed) = outcome { reason = failed.message }
       if case .refusedPrecondition = outcome { reason = "its record was another" }
       caller.kernel.missedWrites.add(1, ordering: .relaxed)
-      caller.kernel.behind.missed(backends[index], reason: reason)
+      caller.kernel.behind.missed(target(index), reason: reason)
     }
     // One that arrived while its miss was being recorded has nobody else to say so.
     let arrived = legs.withLock { legs in
@@ -496,7 +575,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
         return true
       }
     }
-    for index in arrived { caller.kernel.behind.caughtUp(backends[index]) }
+    for index in arrived { caller.kernel.behind.caughtUp(target(index)) }
     let isMiss = verb == BP_VERB_DELETE && absentEverywhere
     if isMiss {
       return complete(CallFailure(code: BP_NOT_FOUND, "Not found: \(uriReceived.text)"))
@@ -506,7 +585,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     result.durability = durability
     result.ts_ms = timestampMs
     withUnsafePointer(to: &result) {
-      completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+      completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
     }
     end()
   }
@@ -529,7 +608,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func complete(_ failure: CallFailure) {
-    Answers.complete(completion, failure, as: bp_write_result.self)
+    Answers.complete(completion, of: caller, failure, as: bp_write_result.self)
     end()
   }
 
@@ -548,6 +627,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       finish(CallFailure(code: code, "\(message)", isRetryable: true))
       if let (judge, token) = openJudgement.withLock({ $0 }) { judge.cancel(token) }
     }
-    for (backend, token) in zip(backends, legs.withLock { $0.tokens }) where token != 0 { backend.cancel(token) }
+    let (targets, tokens) = legs.withLock { ($0.targets, $0.tokens) }
+    for (backend, token) in zip(targets, tokens) where token != 0 { backend.cancel(token) }
   }
 }

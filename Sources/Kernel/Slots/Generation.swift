@@ -12,8 +12,18 @@ final class Generation: @unchecked Sendable {
   let programs: [ProgramRoute]
   let fallback: Instance?
   let writePolicy: WritePolicy
+  /// Slots that are configured and have nothing that serves.
+  let missing: [MissingSlot]
   /// Programs whose URIs have a canonical form.
   let canonical: [ProgramRoute]
+
+  struct MissingSlot {
+    let slot: SlotConfiguration
+    let plugin: String
+    let version: String
+    /// One sentence.
+    let reason: String
+  }
 
   struct ProgramRoute {
     let key: [UInt8]
@@ -22,8 +32,10 @@ final class Generation: @unchecked Sendable {
   }
 
   init(
-    number: UInt64, slots: [Instance], programs: [ProgramRoute], fallback: Instance?, writePolicy: WritePolicy
+    number: UInt64, slots: [Instance], programs: [ProgramRoute], fallback: Instance?, writePolicy: WritePolicy,
+    missing: [MissingSlot] = []
   ) {
+    self.missing = missing
     self.number = number
     self.slots = slots
     backends = slots.filter { $0.backend != nil }

@@ -18,7 +18,9 @@ final class GenerationRing: @unchecked Sendable {
   }
 
   private let entries: UnsafeMutablePointer<Entry>
+  /// The published number, with `parkedBit` while no lease is given to requests that begin.
   private let current = Atomic<UInt64>(0)
+  private static let parkedBit: UInt64 = 1 << 63
 
   init() {
     entries = .allocate(capacity: GenerationRing.capacity)
@@ -36,14 +38,17 @@ final class GenerationRing: @unchecked Sendable {
   private static func index(_ number: UInt64) -> Int { Int(number) & (capacity - 1) }
 
   /// The number that is published; 0 before the first.
-  var currentNumber: UInt64 { current.load(ordering: .acquiring) }
+  var currentNumber: UInt64 { current.load(ordering: .acquiring) & ~GenerationRing.parkedBit }
 
-  /// Takes a lease; nil before the first generation. Give it back with `release`.
+  /// No lease is given to requests that begin (`Door`).
+  var isParked: Bool { current.load(ordering: .acquiring) & GenerationRing.parkedBit != 0 }
+
+  /// Takes a lease; nil before the first generation and while the ring is parked. Give it back with `release`.
   @inline(__always)
   func acquire() -> Lease? {
     while true {
       let number = current.load(ordering: .acquiring)
-      guard number != 0 else { return nil }
+      guard number &- 1 < GenerationRing.parkedBit - 1 else { return nil }
       let entry = entries + GenerationRing.index(number)
       entry.pointee.leases.add(1, ordering: .sequentiallyConsistent)
       if current.load(ordering: .sequentiallyConsistent) == number {
@@ -52,6 +57,26 @@ final class GenerationRing: @unchecked Sendable {
       entry.pointee.leases.subtract(1, ordering: .releasing)
     }
   }
+
+  /// Likewise for what is part of a request that was admitted before: never kept out.
+  func acquireAdmitted() -> Lease? {
+    while true {
+      let word = current.load(ordering: .acquiring)
+      let number = word & ~GenerationRing.parkedBit
+      guard number != 0 else { return nil }
+      let entry = entries + GenerationRing.index(number)
+      entry.pointee.leases.add(1, ordering: .sequentiallyConsistent)
+      if current.load(ordering: .sequentiallyConsistent) & ~GenerationRing.parkedBit == number {
+        return Lease(number: number, generation: entry.pointee.generation!)
+      }
+      entry.pointee.leases.subtract(1, ordering: .releasing)
+    }
+  }
+
+  /// Gives no lease to requests that begin, until `unpark`. The reload thread only.
+  func park() { current.bitwiseOr(GenerationRing.parkedBit, ordering: .sequentiallyConsistent) }
+
+  func unpark() { current.bitwiseAnd(~GenerationRing.parkedBit, ordering: .sequentiallyConsistent) }
 
   /// A second lease on a generation that the caller already holds one on.
   func extend(_ lease: Lease) -> Lease {
@@ -72,13 +97,14 @@ final class GenerationRing: @unchecked Sendable {
     }
   }
 
-  /// Makes `generation` the current one. The reload thread only.
+  /// Makes `generation` the current one; a parked ring stays parked. The reload thread only.
   func publish(_ generation: Generation) {
     let entry = entries + GenerationRing.index(generation.number)
     precondition(entry.pointee.number.load(ordering: .relaxed) == 0, "a generation's entry is still held")
     entry.pointee.generation = Unmanaged.passRetained(generation)
     entry.pointee.number.store(generation.number, ordering: .releasing)
-    current.store(generation.number, ordering: .sequentiallyConsistent)
+    let parked = current.load(ordering: .relaxed) & GenerationRing.parkedBit
+    current.store(generation.number | parked, ordering: .sequentiallyConsistent)
   }
 
   /// No lease is given from now on: the node is ending. The reload thread only.

@@ -24,14 +24,23 @@ final class Instance: @unchecked Sendable {
   private(set) var backend: UnsafePointer<bp_backend>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
+  /// backplane.state/1, when it has that.
+  private(set) var stateTable: UnsafePointer<bp_state>?
   /// `bp_plugin.self`.
   private(set) var pointer: UnsafeMutableRawPointer?
 
   /// Calls open in the plugin.
   let inFlight = Atomic<Int>(0)
+  /// Calls are submitted while fewer are open. 0: none any more, the instance is on its way out and whoever still comes
+  /// with an old lease goes to the published generation (`Admission`).
+  let admissionMax: Atomic<Int>
+  /// The way in for writes, of an instance whose state can move to a successor.
+  private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
   let statistics = Statistics()
+  /// Calls whose request was given up because its deadline had passed.
+  let overdue = Atomic<UInt64>(0)
   let directness = Directness()
   let metrics = PluginMetrics()
   let logLimit = RateLimit(perSecond: 200)
@@ -68,6 +77,33 @@ final class Instance: @unchecked Sendable {
     self.image = image
     self.kernel = kernel
     lent = Mutex(listeners)
+    admissionMax = Atomic(kernel.inFlightMax.load(ordering: .relaxed))
+  }
+
+  /// Whether one more call may be submitted.
+  @inline(__always)
+  var admits: Bool { inFlight.load(ordering: .relaxed) < admissionMax.load(ordering: .relaxed) }
+
+  /// No call is submitted any more, whatever lease it comes with.
+  var isClosed: Bool { admissionMax.load(ordering: .acquiring) == 0 }
+
+  func close() { admissionMax.store(0, ordering: .releasing) }
+
+  /// A changed `limits.in_flight_per_slot_max`.
+  func admit(_ max: Int) {
+    // Not by a plain store: an instance that was closed meanwhile stays so.
+    var seen = admissionMax.load(ordering: .relaxed)
+    while seen != 0 {
+      let (exchanged, now) = admissionMax.compareExchange(expected: seen, desired: max, ordering: .relaxed)
+      if exchanged { return }
+      seen = now
+    }
+  }
+
+  /// It is part of a published generation; the first one counts.
+  func wasPublished(in number: UInt64) {
+    guard bornGeneration.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged else { return }
+    MarkTable.shared.wasPublished(handle, in: number)
   }
 
   var state: State {
@@ -94,15 +130,21 @@ final class Instance: @unchecked Sendable {
   func bindKinds() -> String? {
     func table<T>(_ id: StaticString, _ type: T.Type) -> UnsafePointer<T>? {
       let view = bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
-      return plugin?.pointee.extension(pointer, view)?.assumingMemoryBound(to: type)
+      let table = ThreadMark.own.during(.extension, handle) { plugin?.pointee.extension(pointer, view) }
+      return table?.assumingMemoryBound(to: type)
     }
     switch slot.kind {
     case .backend: backend = table("backplane.backend/1", bp_backend.self)
     case .schema: schema = table("backplane.schema/1", bp_schema.self)
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
     }
+    stateTable = table("backplane.state/1", bp_state.self)
+    if let stateTable, Int(stateTable.pointee.format_version) != image.manifest.stateVersion {
+      return "backplane.state/1 of the manifest's state_version (it has format \(stateTable.pointee.format_version))"
+    }
     switch slot.kind {
     case .backend:
+      if stateTable != nil { fence = Fence(kernel.lot) }
       guard let backend else { return "backplane.backend/1" }
       directness.declare(.apply, backend.pointee.apply_mode)
       directness.declare(.read, backend.pointee.read_mode)
@@ -124,6 +166,7 @@ final class Instance: @unchecked Sendable {
       case .read: backend?.pointee.read_mode ?? 0
       case .scan: backend?.pointee.scan_mode ?? 0
       case .judge: schema?.pointee.judge_mode ?? 0
+      case .exportState, .importState: BP_MODE_ASYNC
       }
     }
   }
@@ -151,7 +194,8 @@ final class Instance: @unchecked Sendable {
 
   func cancel(_ token: bp_token) {
     guard state == .serving || state == .quiesced else { return }
-    plugin?.pointee.cancel?(pointer, token)
+    guard let cancel = plugin?.pointee.cancel else { return }
+    ThreadMark.own.during(.cancel, handle) { cancel(pointer, token) }
   }
 }
 

@@ -39,6 +39,7 @@ final class InstanceRegistry: @unchecked Sendable {
       state.sequence += 1
       let handle = state.sequence << 16 | UInt64(index + 1)
       let instance = make(handle)
+      MarkTable.shared.add(instance)
       entries[index].instance = Unmanaged.passRetained(instance)
       entries[index].handle.store(handle, ordering: .releasing)
       return instance
@@ -55,6 +56,19 @@ final class InstanceRegistry: @unchecked Sendable {
     return (entries + index).pointee.instance?.takeUnretainedValue()
   }
 
+  /// The contents of everything that is alive, serving or not: whoever removes a staged file asks first.
+  var contentHashes: Set<String> {
+    state.withLock { _ in
+      var hashes: Set<String> = []
+      for index in 0..<capacity where (entries + index).pointee.handle.load(ordering: .relaxed) != 0 {
+        if let hash = (entries + index).pointee.instance?._withUnsafeGuaranteedRef({ $0.image.contentHash }) {
+          hashes.insert(hash)
+        }
+      }
+      return hashes
+    }
+  }
+
   func withdraw(_ instance: Instance) {
     let index = Int(instance.handle & 0xffff) - 1
     state.withLock { state in
@@ -63,6 +77,7 @@ final class InstanceRegistry: @unchecked Sendable {
       state.withdrawn.append((entries + index).pointee.instance!.takeRetainedValue())
       if state.withdrawn.count > InstanceRegistry.withdrawnMax { state.withdrawn.removeFirst() }
       state.free.insert(index, at: 0)
+      MarkTable.shared.remove(instance.handle)
     }
   }
 }

@@ -42,6 +42,17 @@ final class Reaper: @unchecked Sendable {
     wake.withLock { $0.set(true) }
   }
 
+  /// Takes one instance out of service and waits for it: it makes room for another that cannot be beside it. False when
+  /// it is wedged.
+  func stop(_ instance: Instance) -> Bool {
+    guard !instance.isRetiring.exchange(true, ordering: .acquiringAndReleasing) else { return false }
+    let limits = state.withLock { $0.limits }
+    return LifeCycle.retire(instance, quiesceMs: limits.drainSoftMs, stopMs: limits.stopMs)
+  }
+
+  /// Superseded generations that requests still hold.
+  var heldGenerations: [Generation] { state.withLock { $0.held.map(\.generation) } }
+
   /// An instance that was started and never published.
   func discard(_ instance: Instance) { retire(instance) }
 

@@ -3,7 +3,7 @@ import Synchronization
 
 /// The data operations that the kernel counts.
 enum Operation: Int, CaseIterable, Sendable {
-  case apply, read, scan, judge
+  case apply, read, scan, judge, exportState, importState
 
   var name: String {
     switch self {
@@ -11,6 +11,8 @@ enum Operation: Int, CaseIterable, Sendable {
     case .read: "read"
     case .scan: "scan"
     case .judge: "judge"
+    case .exportState: "export_state"
+    case .importState: "import_state"
     }
   }
 }
