@@ -9,10 +9,10 @@ final class HostProcess: Sendable {
   /// The kernel's ends of what a child is born with.
   struct Ends {
     var calls: Int32
-    var questions: Int32
-    var canonical: Int32
-    var crashes: Int32
-    var memory: SharedMemory
+    var questions: Int32?
+    var canonical: Int32?
+    var crashes: Int32?
+    var memory: SharedMemory?
   }
 
   /// How it ended.

@@ -13,8 +13,10 @@ final class Link: @unchecked Sendable {
   let connection: Connection
   /// Nil when the plugin is not in a child of ours.
   let process: HostProcess?
-  private let questions: AskingSocket
-  private let canonical: AskingSocket
+  /// Nil where the other side asks nothing.
+  private let questions: AskingSocket?
+  private let canonical: AskingSocket?
+  /// -1: crashes are not reported.
   private let crashes: Int32
   private let wake: Int32
 
@@ -50,9 +52,9 @@ final class Link: @unchecked Sendable {
     self.process = process
     connection = Connection(
       ends.calls, memory: ends.memory, patience: .handsOver, waitingBytesMax: waitingBytesMax)
-    questions = AskingSocket(ends.questions, timeoutMs: Link.questionTimeoutMs)
-    canonical = AskingSocket(ends.canonical, timeoutMs: Link.questionTimeoutMs)
-    crashes = ends.crashes
+    questions = ends.questions.map { AskingSocket($0, timeoutMs: Link.questionTimeoutMs) }
+    canonical = ends.canonical.map { AskingSocket($0, timeoutMs: Link.questionTimeoutMs) }
+    crashes = ends.crashes ?? -1
     wake = bp_shim_eventfd()
   }
 
@@ -100,11 +102,11 @@ final class Link: @unchecked Sendable {
   private func attend(
     _ answer: (AskingSocket, AskingSocket.Question) -> Bool, _ isStillOpen: (bp_token) -> Bool, _ cancelGraceMs: Int
   ) {
-    var questionsAreOpen = true
+    var questionsAreOpen = questions != nil
     while true {
       var polled = [
         pollfd(fd: process?.descriptor ?? -1, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: questionsAreOpen ? questions.descriptor : -1, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: questionsAreOpen ? questions!.descriptor : -1, events: Int16(POLLIN), revents: 0),
         pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
       ]
       // Only while there is something to look after.
@@ -117,7 +119,7 @@ final class Link: @unchecked Sendable {
         _ = read(wake, &counter, 8)
       }
       if polled[1].revents != 0 {
-        if let question = try? questions.next() {
+        if let questions, let question = try? questions.next() {
           if !answer(questions, question) { kill("it asked what nobody can answer") }
         } else {
           questionsAreOpen = false
@@ -155,8 +157,8 @@ final class Link: @unchecked Sendable {
       return answers.open
     }
     for promise in open.values { promise.set(nil) }
-    questions.shutDown()
-    canonical.shutDown()
+    questions?.shutDown()
+    canonical?.shutDown()
     var report: [UInt8] = []
     if crashes >= 0 {
       // The last process that could write is gone, but for children of its own.
@@ -245,6 +247,7 @@ final class Link: @unchecked Sendable {
 
   /// The canonical form of a URI, as the plugin's side says it.
   func canonicalForm(_ uri: bp_view) -> (code: bp_code, bytes: [UInt8])? {
+    guard let canonical else { return nil }
     do throws(AskingSocket.Failure) {
       return try canonical.askCanonical(uri)
     } catch {

@@ -187,14 +187,38 @@ final class ProxyPlugin: @unchecked Sendable {
       settings.hostExecutable, slot: instance.slot.name, sharedBytes: settings.sharedMemorySizeBytes
     ).flatMap { process, ends in
       let link = Link(process, ends, waitingBytesMax: settings.waitingSizeBytesMax)
-      let reader = ProxyReader(self, link)
-      let handle = instance.handle
-      let isRunning = link.run(
-        name: instance.slot.name, reader: reader, answer: { reader.answer($0, $1) },
-        isStillOpen: { CallSlab.shared.operation(handle, $0) != nil }, cancelGraceMs: settings.cancelGraceMs,
-        whenEnded: { [self] in linkEnded(link, $0) })
-      return isRunning ? .success(link) : .failure(ChildSpawner.Failure(sentence: "the system has no thread to give"))
+      return run(link) ? .success(link) : .failure(ChildSpawner.Failure(sentence: "the system has no thread to give"))
     }
+  }
+
+  private func run(_ link: Link) -> Bool {
+    let reader = ProxyReader(self, link)
+    let handle = instance.handle
+    return link.run(
+      name: instance.slot.name, reader: reader, answer: { reader.answer($0, $1) },
+      isStillOpen: { CallSlab.shared.operation(handle, $0) != nil }, cancelGraceMs: settings.cancelGraceMs,
+      whenEnded: { [self] in linkEnded(link, $0) })
+  }
+
+  /// Takes an instance in another kernel's place of a child: one that is started there and answers on `descriptor`. False
+  /// when it does not answer.
+  func attach(_ descriptor: Int32, canonical: Int32?, untilNs deadlineNs: UInt64) -> Bool {
+    let link = Link(
+      nil, HostProcess.Ends(calls: descriptor, canonical: canonical), waitingBytesMax: settings.waitingSizeBytesMax)
+    guard run(link) else { return false }
+    state.withLock { $0.link = link }
+    let greeting = Greeting(
+      stagedPath: "", slot: instance.slot.name, pluginID: instance.image.id, pluginVersion: instance.image.version,
+      neededLibraries: [], extensions: [], memorySizeBytesMax: 0, descriptorsMax: 0, cpuSecondsMax: 0)
+    let answer = link.step("connecting", untilNs: deadlineNs) { link.connection.sendGreeting($0, greeting) }
+    guard let answer, answer.code == BP_OK, let facts = answer.facts else {
+      _ = abandon(BP_UNAVAILABLE)
+      return false
+    }
+    take(facts)
+    // Nobody mends it: when the other side goes, calls are refused.
+    state.withLock { $0.phase = .up(link) }
+    return true
   }
 
   private func greet(_ link: Link) -> LifeCycleAnswer? {
