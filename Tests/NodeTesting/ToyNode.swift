@@ -79,6 +79,7 @@ public final class ToyNode {
         steering, settings: settings, slots: slots, toyKeys: toyKeys, watches: watches))
   }
 
+  /// Without probation, so that what is replaced retires at once; the environment may say otherwise.
   public static func yaml(
     _ steering: String, settings: String = "", slots: String = "", toyKeys: String = "", watches: Bool = false
   ) -> String {
@@ -89,6 +90,7 @@ public final class ToyNode {
       probe_timeout_ms: 3000
       start_timeout_ms: 1500
       drain_soft_ms: 2000
+      probation_ms: 0
     \(settings)
     slots:
       toy:
