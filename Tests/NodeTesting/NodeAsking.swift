@@ -98,6 +98,9 @@ public struct TestReceipt: CustomStringConvertible {
   /// `slot:action`.
   public let changes: [String]
   public let notes: [String]
+  public let durationMs: Double
+  /// How long each phase took.
+  public let phasesMs: [(name: String, milliseconds: Double)]
   public let description: String
 
   public init(_ object: [String: Any]) {
@@ -115,6 +118,10 @@ public struct TestReceipt: CustomStringConvertible {
       "\($0["slot"] as? String ?? ""):\($0["action"] as? String ?? "")"
     }
     notes = object["notes"] as? [String] ?? []
+    durationMs = object["duration_ms"] as? Double ?? 0
+    phasesMs = (object["phases"] as? [[String: Any]] ?? []).map {
+      ($0["name"] as? String ?? "", $0["duration_ms"] as? Double ?? 0)
+    }
     description = "\(object)"
   }
 }
