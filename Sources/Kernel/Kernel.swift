@@ -7,6 +7,9 @@ public final class Kernel: @unchecked Sendable {
   // @unchecked: `reconciler` is used by the reload thread alone; the watches are replaced under a lock.
   let context: KernelContext
   let history: History
+  private let marks: MarksFile?
+  /// What is worth saying of how the run before ended.
+  private let pastNotes: [String]
   private let reaper: Reaper
   private let reconciler: Reconciler
   private let startedMs = Clock.wallMs()
@@ -49,7 +52,11 @@ public final class Kernel: @unchecked Sendable {
         atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     }
     let log = KernelLog(configuration.node.log)
-    context = KernelContext(log: log, behind: BehindRegistry(directory: directories.state + "/behind"))
+    let quarantine = Quarantine(stateDirectory: directories.state)
+    // Before anything else: a plugin that crashed the node is known before its file is loaded again.
+    (marks, pastNotes) = Kernel.lookBack(directories.state, quarantine, configuration.node.quarantinePolicy, log)
+    context = KernelContext(
+      log: log, behind: BehindRegistry(directory: directories.state + "/behind"), quarantine: quarantine)
     self.reread = reread
     notifier = ServiceManager()
     history = History(stateDirectory: directories.state, limit: configuration.node.limits.historyReceiptsMax)
@@ -62,7 +69,7 @@ public final class Kernel: @unchecked Sendable {
     // Watched before the first look, so that nothing dropped in between is missed.
     watch(configuration)
     let receipt = reconciler.reconcile(
-      Reconciler.Request(trigger: "start", configuration: .success(configuration), now: ["*"]))
+      Reconciler.Request(trigger: "start", configuration: .success(configuration), now: ["*"], notes: pastNotes))
     guard context.ring.currentNumber != 0, receipt.outcome == .applied else {
       watches.withLock { $0.watch?.stop() }
       shutDownParts()
@@ -174,11 +181,14 @@ public final class Kernel: @unchecked Sendable {
   /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
   private static let idleGraceMs = 1000
 
+  /// How much longer than its drain the end of a node may take; half of it is for what the drain left running.
+  private static let endGraceMs = 4000
+
   /// Drains and ends: transports stop accepting, requests finish, instances stop. At most `timeoutMs`; true when
   /// everything came to its end.
   @discardableResult
   public func shutDown(timeoutMs: Int) -> Bool {
-    notifier.stopping()
+    notifier.stopping(timeoutMs: timeoutMs + Kernel.endGraceMs)
     watches.withLock {
       $0.watch?.stop()
       $0.watch = nil
@@ -198,9 +208,59 @@ public final class Kernel: @unchecked Sendable {
   }
 
   private func shutDownParts() {
-    _ = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)
+    _ = reaper.drain(untilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000 / 2)
     reaper.shutDown()
     context.shutDown()
+    marks?.end()
+  }
+
+  /// Reads how the runs before this one ended, puts the culprits into quarantine and begins this run's marks.
+  private static func lookBack(
+    _ stateDirectory: String, _ quarantine: Quarantine, _ policy: Quarantine.Policy, _ log: KernelLog
+  ) -> (MarksFile?, [String]) {
+    var notes: [String] = []
+    let (file, previous, problem) = MarksFile.begin(stateDirectory: stateDirectory)
+    for run in previous {
+      switch run {
+      case .orderly: break
+      case .killed: log.notice("the run before this one was killed, or the machine went down; no plugin is to blame")
+      case .unreadable(let sentence): log.warning("the marks of a run before this one are left aside", ["reason": sentence])
+      case .crashed(let crash):
+        log.error(
+          "the run before this one crashed",
+          [
+            "signal": crash.signal, "plugin": crash.plugin, "version": crash.version, "slot": crash.slot,
+            "generation": "\(crash.generation)", "call": crash.call, "thread": crash.thread,
+            "at": crash.place,
+          ])
+        var note = "in the run before this one \(crash.sentence)"
+        if !crash.plugin.isEmpty {
+          note += "; \(quarantine.consequence(of: policy, for: crash.plugin))"
+          if let reason = quarantine.add(crash) {
+            log.error("the quarantine could not be written", ["reason": reason])
+            note += "; it could not be written: \(reason)"
+          }
+        }
+        notes.append(note)
+      }
+    }
+    if let problem {
+      log.warning("crashes will not be attributed", ["reason": problem])
+      notes.append(problem)
+    }
+    return (file, notes)
+  }
+
+  /// Plugin files that have crashed the node, in the order in which they did.
+  public func quarantined() -> [Quarantine.Entry] { context.quarantine.all }
+
+  /// Lets a plugin out of quarantine, by its id or the hash of one file; takes effect at the next reload.
+  public func clearQuarantine(_ name: String) -> [Quarantine.Entry] {
+    let cleared = context.quarantine.clear(name)
+    for entry in cleared {
+      context.log.notice("let out of quarantine", ["plugin": entry.plugin, "version": entry.version])
+    }
+    return cleared
   }
 
   /// The bound port of a transport's listener; nil when there is none.
@@ -226,9 +286,13 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
+    var notes = pastNotes
+    notes += reaper.held().map {
+      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+    }
     guard let lease = context.ring.acquireAdmitted() else {
       return Status(
-        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
+        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes)
     }
     defer { context.ring.release(lease) }
     let health = Health.of(lease.generation)
@@ -240,15 +304,33 @@ public final class Kernel: @unchecked Sendable {
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
         ports: instance.listeners.mapValues(\.port))
     }
-    var notes = reaper.held().map {
-      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
-    }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }
     return Status(
       node: name, health: Health.name(health.state), generation: lease.generation.number,
       uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)
+  }
+
+  /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
+  public func logStatus() {
+    let status = status()
+    let log = context.log
+    log.notice(
+      "status",
+      [
+        "health": status.health, "generation": "\(status.generation)", "uptime_ms": "\(status.uptimeMs)",
+        "slots": "\(status.slots.count)",
+      ])
+    for slot in status.slots {
+      log.notice(
+        "status of a slot",
+        [
+          "slot": slot.name, "plugin": slot.plugin, "version": slot.version, "generation": "\(slot.generation)",
+          "state": slot.state, "in_flight": "\(slot.inFlight)", "reason": slot.message,
+        ])
+    }
+    for note in status.notes { log.notice("status", ["note": note]) }
   }
 
   public struct Status: Codable, Sendable {

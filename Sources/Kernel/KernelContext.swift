@@ -6,6 +6,7 @@ final class KernelContext: Sendable {
   let requests: RequestTable
   let log: KernelLog
   let behind: BehindRegistry
+  let quarantine: Quarantine
   let versions = VersionClock()
   /// Threads for what must not run on a caller's: long scans, deep nesting, direct operations that were demoted.
   let workers: WorkerPool
@@ -32,7 +33,8 @@ final class KernelContext: Sendable {
   /// Writes that a backend missed though they were acknowledged.
   let missedWrites = Atomic<UInt64>(0)
 
-  init(log: KernelLog, behind: BehindRegistry) {
+  init(log: KernelLog, behind: BehindRegistry, quarantine: Quarantine = Quarantine(directory: "")) {
+    self.quarantine = quarantine
     self.log = log
     self.behind = behind
     requests = RequestTable()

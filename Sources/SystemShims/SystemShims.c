@@ -47,10 +47,6 @@ void bp_shim_name_thread(const char *name) {
   pthread_setname_np(pthread_self(), shortened);
 }
 
-static _Thread_local uint32_t nesting;
-
-uint32_t *bp_shim_nesting(void) { return &nesting; }
-
 int bp_shim_die_with_parent(int parent) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return -1;
   /* The parent may have gone before the line above took effect. */

@@ -16,14 +16,14 @@ extension NodeProcess {
     guard path.count < MemoryLayout.size(ofValue: address.sun_path) else { throw Failed(description: "path too long") }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path) }
     var status: Int32 = -1
-    // A node answers over HTTP a moment before its control socket is there.
+    // A node answers over HTTP a moment before its control socket is there; one that died leaves its own behind.
     _ = Polling.until(seconds: 5) {
       status = withUnsafePointer(to: &address) { pointer in
         pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
           connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
         }
       }
-      return status == 0 || errno != ENOENT
+      return status == 0 || (errno != ENOENT && errno != ECONNREFUSED)
     }
     guard status == 0 else { throw Failed(description: "no control socket: errno \(errno)\n\(log)") }
     var line = try JSONSerialization.data(withJSONObject: request)

@@ -51,7 +51,10 @@ public enum ConfigurationLoader {
     let node = NodeConfiguration(
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
-      slots: ordered, directories: directories, limits: limits(settings), reload: reload(settings), log: log(settings))
+      slots: ordered, directories: directories, limits: limits(settings), reload: reload(settings),
+      quarantinePolicy: Quarantine.Policy(rawValue: settings.text("quarantine.policy"))!,
+      watchdog: NodeConfiguration.Watchdog(callTimeoutMs: settings.integer("watchdog.call_timeout_ms")),
+      log: log(settings))
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
       warnings: warnings, files: files.documents.map(\.absolutePath),
@@ -166,6 +169,7 @@ public enum ConfigurationLoader {
       startTimeoutMs: settings.integer("reload.start_timeout_ms"),
       probeTimeoutMs: settings.integer("reload.probe_timeout_ms"),
       drainSoftMs: settings.integer("reload.drain_soft_ms"), drainHardMs: settings.integer("reload.drain_hard_ms"),
+      cancelGraceMs: settings.integer("reload.cancel_grace_ms"),
       handoverTimeoutMs: settings.integer("reload.handover_timeout_ms"),
       parkTimeoutMs: settings.integer("reload.park_timeout_ms"),
       probationMs: settings.integer("reload.probation_ms"),

@@ -10,6 +10,9 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var directories: Directories
   public var limits: Limits
   public var reload: Reload
+  /// What becomes of a slot whose plugin's file has crashed the node.
+  public var quarantinePolicy: Quarantine.Policy
+  public var watchdog: Watchdog
   public var log: Log
 
   /// The slots of one kind, in their order: for backends the order of reads.
@@ -82,6 +85,8 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var drainSoftMs: Int
     /// After this long a drain cancels what is left; at least `drainSoftMs`.
     public var drainHardMs: Int
+    /// How long cancelled calls may take to come back; then their instance counts as wedged.
+    public var cancelGraceMs: Int
     /// Bound on moving a slot's state, and on the wait for what still runs there.
     public var handoverTimeoutMs: Int
     /// Longest time a request waits while a slot is stopped and started anew.
@@ -94,14 +99,20 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var watch: Bool
   }
 
+  /// What is reported of plugins that do not come back.
+  public struct Watchdog: Sendable, Equatable {
+    /// A thread that is so long in one call of a plugin is stuck, in milliseconds.
+    public var callTimeoutMs: Int
+  }
+
   public struct Log: Sendable, Equatable {
     public var level: Level
     public var format: Format
 
     /// Least severe first.
     public enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
-    /// How a log line is written.
-    public enum Format: String, Sendable, CaseIterable { case text, json, logfmt }
+    /// How an event is written; `auto` is journald's native fields under journald, else text.
+    public enum Format: String, Sendable, CaseIterable { case auto, text, json, logfmt }
   }
 }
 

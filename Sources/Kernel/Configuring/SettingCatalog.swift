@@ -120,6 +120,9 @@ public enum SettingCatalog {
       "reload.drain_hard_ms", .integer(0...86_400_000), default: "300000", unit: "ms",
       "After this long a drain cancels what is left; not less than the soft limit."),
     Setting(
+      "reload.cancel_grace_ms", .integer(0...600_000), default: "5000", unit: "ms",
+      "How long cancelled calls may take to come back; then their instance counts as wedged."),
+    Setting(
       "reload.handover_timeout_ms", .integer(10...3_600_000), default: "30000", unit: "ms",
       "Bound on moving a slot's state to its successor, and on the wait for what is still running there."),
     Setting(
@@ -134,15 +137,22 @@ public enum SettingCatalog {
     Setting(
       "reload.watch", .boolean, default: "true", "Watch the plugin directories and the configuration for changes."),
     Setting(
+      "quarantine.policy", .choice(Quarantine.Policy.allCases.map(\.rawValue)), default: "isolate",
+      "What becomes of a slot whose plugin's file has crashed the node: a process of its own, no start, or nothing."),
+    Setting(
+      "watchdog.call_timeout_ms", .integer(10...3_600_000), default: "10000", unit: "ms",
+      "A thread that is so long in one call of a plugin is reported as stuck."),
+    Setting(
       "log.level", .choice(NodeConfiguration.Log.Level.allCases.map(\.rawValue)), default: "info", flag: "--log-level",
       "Least severe level that is logged."),
     Setting(
-      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "text",
-      flag: "--log-format", "How a log line is written."),
+      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "auto",
+      flag: "--log-format", "How an event is written; auto: fields of the journal under journald, else text."),
   ]
 
   static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })
-  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `log`.
+  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `quarantine`, `watchdog`,
+  /// `log`.
   static let sections = Set(all.map { String($0.key.prefix { $0 != "." }) })
   /// Variables that begin with BACKPLANE_ and are not settings.
   static let otherEnvironmentNames = ["BACKPLANE_CONFIG", "BACKPLANE_NODE", "BACKPLANE_SHARED"]

@@ -10,6 +10,7 @@ enum ControlCommands {
     var slots: [String]?
     var limit: Int?
     var slot: String?
+    var plugin: String?
   }
 
   static func answer(_ line: [UInt8], _ kernel: Kernel) -> Data {
@@ -41,6 +42,14 @@ enum ControlCommands {
         return ControlAnswer.failure("refused", "the slot '\(slot)' is not behind")
       }
       return ControlAnswer.success(["slot": slot])
+    case "quarantine": return ControlAnswer.success(["quarantine": kernel.quarantined()])
+    case "quarantine-clear":
+      guard let plugin = request.plugin else { return ControlAnswer.failure("usage", "\"plugin\" is missing") }
+      let cleared = kernel.clearQuarantine(plugin)
+      guard !cleared.isEmpty else {
+        return ControlAnswer.failure("refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
+      }
+      return ControlAnswer.success(["quarantine": cleared])
     default:
       return ControlAnswer.failure(
         "usage", "the command '\(Wording.printable(request.command, lengthMax: 64))' is not known to this node")

@@ -9,7 +9,8 @@ struct ServiceManager: Sendable {
   /// MONOTONIC_USEC must be in the same datagram, or systemd takes the reload for failed.
   func reloading() { send("RELOADING=1\nMONOTONIC_USEC=\(Clock.monotonicNs() / 1000)") }
 
-  func stopping() { send("STOPPING=1") }
+  /// Asks for the time that ending may take, in case it is more than the unit grants.
+  func stopping(timeoutMs: Int) { send("STOPPING=1\nEXTEND_TIMEOUT_USEC=\(timeoutMs * 1000)") }
 
   private func send(_ state: String) {
     guard let path, !path.isEmpty else { return }

@@ -47,6 +47,7 @@ extension Refusal.Code {
   static let pluginMissing = "slot.plugin-missing"
   static let kindDiffers = "slot.kind-differs"
   static let wouldLoseState = "slot.would-lose-state"
+  static let quarantined = "slot.quarantined"
   static let programConflict = "slot.program-conflict"
   static let stateRefused = "slot.state-refused"
   static let slotHeld = "slot.held"
@@ -93,8 +94,14 @@ final class ImageStore: Sendable {
         file: plugin.sourcePath, phase: .loaded, code: code,
         sentence: "\(Wording.printable(plugin.sourcePath)): \(sentence)")
     }
-    openFoundation(for: plugin)
-    guard let handle = dlopen(plugin.stagedPath, RTLD_NOW | RTLD_LOCAL | Int32(bitPattern: RTLD_NODELETE_FLAG)) else {
+    openSwiftLibraries(for: plugin)
+    // Its initialisers run in here.
+    let opening = MarkTable.shared.add(opening: plugin)
+    defer { MarkTable.shared.remove(opening) }
+    let opened = ThreadMark.own.during(.open, opening, startNs: Clock.monotonicNs()) {
+      dlopen(plugin.stagedPath, RTLD_NOW | RTLD_LOCAL | Int32(bitPattern: RTLD_NODELETE_FLAG))
+    }
+    guard let handle = opened else {
       let reason = dlerror().map { String(cString: $0) } ?? "no reason given"
       let shown = reason.replacingOccurrences(of: plugin.stagedPath, with: "the file")
       throw refuse(
@@ -105,8 +112,10 @@ final class ImageStore: Sendable {
       throw refuse(
         Refusal.Code.symbolMissing, "it does not export \(BP_ENTRY_SYMBOL); export that one function")
     }
+    MarkTable.shared.addImage(at: symbol, of: plugin)
     typealias Entry = @convention(c) () -> UnsafePointer<bp_entry>?
-    guard let entry = unsafeBitCast(symbol, to: Entry.self)() else {
+    let function = unsafeBitCast(symbol, to: Entry.self)
+    guard let entry = ThreadMark.own.during(.open, opening, startNs: Clock.monotonicNs(), function) else {
       throw refuse(Refusal.Code.descriptorDiffers, "\(BP_ENTRY_SYMBOL)() returned NULL; it must return the entry")
     }
     if let difference = difference(plugin.manifest, entry.pointee) {
@@ -117,10 +126,12 @@ final class ImageStore: Sendable {
     return Image(plugin, entry: entry)
   }
 
-  /// A plugin elsewhere does not find Foundation by itself, because a run path is not transitive: open ours first, and
-  /// its name satisfies the plugin.
-  private static func openFoundation(for plugin: VerifiedPlugin) {
-    let wanted = plugin.neededLibraries.filter { $0.hasPrefix("libFoundation") || $0.hasPrefix("lib_Foundation") }
+  /// A plugin elsewhere does not find Foundation and the rest of Swift's libraries by itself, because a run path is not
+  /// transitive: open ours first, and its name satisfies the plugin. One that we have not is left to the loader.
+  private static func openSwiftLibraries(for plugin: VerifiedPlugin) {
+    let wanted = plugin.neededLibraries.filter { name in
+      ["libFoundation", "lib_Foundation", "libswift"].contains { name.hasPrefix($0) }
+    }
     guard !wanted.isEmpty else { return }
     // Any address of the Swift runtime's says in which folder it lies.
     guard let symbol = dlsym(nil, "swift_retain"), let name = bp_shim_image_of(symbol) else { return }

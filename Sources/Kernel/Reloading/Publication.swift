@@ -39,9 +39,7 @@ extension Reconciler {
     }
     for instance in slots {
       instance.generations.add(1, ordering: .relaxed)
-      if instance.bornGeneration.load(ordering: .relaxed) == 0 {
-        instance.bornGeneration.store(generation.number, ordering: .relaxed)
-      }
+      instance.wasPublished(in: generation.number)
     }
     let old = published
     published = generation

@@ -16,6 +16,8 @@ final class Reconciler {
     var losesState = false
     /// What was refused or rolled back is tried again, though neither file nor configuration has changed.
     var retries = false
+    /// What the receipt is to say besides.
+    var notes: [String] = []
 
     /// Nobody asked: something in a directory has changed.
     var isHint: Bool {
@@ -56,7 +58,7 @@ final class Reconciler {
       let problems = (error as? ConfigurationError)?.problems.map(\.description) ?? ["\(error)"]
       transaction.refusals = problems.map { Receipt.Refused(configuration: $0) }
     case .success(let loaded):
-      transaction.notes += loaded.warnings.map(\.description)
+      transaction.notes += request.notes + loaded.warnings.map(\.description)
       isPublished = run(loaded, request, &transaction)
     }
     let refusals = transaction.refusals + transaction.standing
@@ -138,6 +140,7 @@ final class Reconciler {
           throw catalog.refusal(ofFileBehind: previous, for: slot) ?? SlotRefusals.missing(slot, catalog)
         }
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
+        if let refusal = kernel.quarantine.refusal(plugin, slot, node.quarantinePolicy) { throw refusal }
         let build = SlotBuild(slot, plugin, replacing: previous)
         if build.isUnchanged {
           plan.entries.append(.kept(previous!))

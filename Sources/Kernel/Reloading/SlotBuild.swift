@@ -102,7 +102,7 @@ final class SlotBuild: @unchecked Sendable {
     made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
     try create(made, timeoutMs)
     try configure(made, stateDirectory, timeoutMs)
-    try run("start", timeoutMs) { instance, report, deadline in
+    try run(.start, timeoutMs) { instance, report, deadline in
       instance.plugin!.pointee.start?(instance.pointer, deadline, report) ?? BP_OK
     }
     made.state = .serving
@@ -110,7 +110,7 @@ final class SlotBuild: @unchecked Sendable {
 
   private func create(_ made: Instance, _ timeoutMs: Int) throws(Refusal) {
     let diagnostics = Diagnostics()
-    let outcome = LifeCycle.run(made, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
+    let outcome = LifeCycle.run(made, .create, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
       guard let table = instance.image.entry.pointee.create(HostTable.pointer, instance.handle, report) else {
         return BP_INTERNAL
       }
@@ -122,7 +122,7 @@ final class SlotBuild: @unchecked Sendable {
 
   private func configure(_ made: Instance, _ stateDirectory: String, _ timeoutMs: Int) throws(Refusal) {
     let diagnostics = Diagnostics()
-    let outcome = LifeCycle.run(made, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
+    let outcome = LifeCycle.run(made, .configure, timeoutMs: timeoutMs, diagnostics) { instance, report, _ in
       let code = LifeCycle.configure(
         instance, purpose: BP_PURPOSE_SERVE, stateDirectory: stateDirectory, diagnostics)
       if code == BP_OK, let missing = instance.bindKinds() {
@@ -141,12 +141,12 @@ final class SlotBuild: @unchecked Sendable {
   }
 
   private func run(
-    _ step: String, _ timeoutMs: Int,
+    _ step: MarkedCall, _ timeoutMs: Int,
     _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
   ) throws(Refusal) {
     let diagnostics = Diagnostics()
-    let outcome = LifeCycle.run(instance!, timeoutMs: timeoutMs, diagnostics, body)
-    try check(step, outcome, diagnostics, timeoutMs)
+    let outcome = LifeCycle.run(instance!, step, timeoutMs: timeoutMs, diagnostics, body)
+    try check(step.name, outcome, diagnostics, timeoutMs)
   }
 
   private func check(
@@ -170,12 +170,14 @@ final class SlotBuild: @unchecked Sendable {
       var programs: [(key: [UInt8], flags: UInt32)] = []
     }
     let list = List()
-    schema.pointee.programs(
-      instance.pointer, Unmanaged.passUnretained(list).toOpaque(),
-      { context, program in
-        let list = Unmanaged<List>.fromOpaque(context!).takeUnretainedValue()
-        list.programs.append((Array(program!.pointee.key.bytes), program!.pointee.flags))
-      })
+    ThreadMark.own.during(.programs, instance.handle, startNs: Clock.monotonicNs()) {
+      schema.pointee.programs(
+        instance.pointer, Unmanaged.passUnretained(list).toOpaque(),
+        { context, program in
+          let list = Unmanaged<List>.fromOpaque(context!).takeUnretainedValue()
+          list.programs.append((Array(program!.pointee.key.bytes), program!.pointee.flags))
+        })
+    }
     return list.programs
   }
 }

@@ -38,7 +38,7 @@ enum Answers {
     }
   }
 
-  /// Ends a request with a bare code.
+  /// Ends a request with a bare code, on the thread that made it.
   static func complete<T>(
     _ completion: bp_completion, _ code: bp_code, _ message: StaticString = "", retryable: Bool = false,
     as type: T.Type
@@ -46,8 +46,11 @@ enum Answers {
     with(code, message, retryable: retryable, as: type) { completion.complete(completion.context, $0) }
   }
 
-  static func complete<T>(_ completion: bp_completion, _ failure: CallFailure, as type: T.Type) {
-    with(failure, as: type) { completion.complete(completion.context, $0) }
+  /// Ends a request of `caller`'s, on whatever thread.
+  static func complete<T>(
+    _ completion: bp_completion, of caller: Instance, _ failure: CallFailure, as type: T.Type
+  ) {
+    with(failure, as: type) { completion.answer(caller.handle, $0) }
   }
 }
 

@@ -1,7 +1,6 @@
 import BackplaneABI
 import ListQuery
 import Synchronization
-import SystemShims
 
 /// Listing: one backend after the other, until one has something below the URI; each is scanned to its end, because the
 /// total is of all pages.
@@ -115,38 +114,39 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       return true
     }
     let context = Unmanaged.passRetained(self)
+    let startNs = Clock.monotonicNs()
     let token = CallSlab.shared.open(
       backend, .scan, context: context.toOpaque(),
       handler: { context, result in
         Unmanaged<ListRequest>.fromOpaque(context!).takeRetainedValue().scanned(result!)
-      }, startNs: Clock.monotonicNs())
+      }, startNs: startNs)
     guard token != 0 else {
       context.release()
       scanOutcome = .failed(.tooManyCalls)
       return true
     }
     open.withLock { $0 = (backend, token) }
-    let nesting = bp_shim_nesting()!
-    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || nesting.pointee < ReadPath.nestingMax {
-      nesting.pointee += 1
-      scan(backend, token)
-      nesting.pointee -= 1
+    let mark = ThreadMark.own
+    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { scan(backend, token, startNs) }
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
     } else {
       register()
-      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token) }
+      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token, Clock.monotonicNs()) }
     }
     pages += 1
     return turn.exchange(1, ordering: .acquiringAndReleasing) == 2
   }
 
-  private func scan(_ backend: Instance, _ token: bp_token) {
+  private func scan(_ backend: Instance, _ token: bp_token, _ startNs: UInt64) {
     prefix.withUnsafeBufferPointer { prefix in
       cursor.withUnsafeBufferPointer { cursor in
         var request = bp_scan(
           size: UInt32(MemoryLayout<bp_scan>.size), flags: 0, token: token, call: call.header,
           prefix: bp_view(prefix), cursor: bp_view(cursor), credits: ListRequest.pageRecords, reserved: 0)
-        backend.backend!.pointee.scan(backend.pointer, &request)
+        ThreadMark.own.during(
+          .scan, backend.handle, generation: lease.number, startNs: startNs, header: call.header
+        ) { backend.backend!.pointee.scan(backend.pointer, &request) }
       }
     }
   }
@@ -228,7 +228,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
         result.page = UInt64(query.page)
         result.limit = UInt64(query.limit)
         withUnsafePointer(to: &result) {
-          completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+          completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
         }
       }
     }
@@ -237,7 +237,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   private func fail(_ failure: CallFailure) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    Answers.complete(completion, failure, as: bp_list_result.self)
+    Answers.complete(completion, of: caller, failure, as: bp_list_result.self)
     end()
   }
 

@@ -63,7 +63,7 @@ enum NodeTable {
     }
     let request = ParkedRequest(caller, header, completion, begin: begin) { failure in
       giveBack()
-      Answers.complete(completion, failure, as: type)
+      Answers.complete(completion, of: caller, failure, as: type)
     }
     return request.park()
   }

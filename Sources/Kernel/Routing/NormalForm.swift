@@ -45,13 +45,14 @@ enum NormalForm {
     guard let table = schema.schema, let function = table.pointee.canonical_uri else { return body(normal) }
     var written: [UInt8] = []
     let code = withUnsafeMutablePointer(to: &written) { pointer in
-      function(
-        schema.pointer, bp_view(normal.bytes),
-        bp_sink(
-          context: pointer,
-          write: { context, view in
-            context!.assumingMemoryBound(to: [UInt8].self).pointee.append(contentsOf: view.bytes)
-          }))
+      let sink = bp_sink(
+        context: pointer,
+        write: { context, view in
+          context!.assumingMemoryBound(to: [UInt8].self).pointee.append(contentsOf: view.bytes)
+        })
+      return ThreadMark.own.during(.canonicalURI, schema.handle) {
+        function(schema.pointer, bp_view(normal.bytes), sink)
+      }
     }
     guard code == BP_OK, !written.isEmpty else { return body(normal) }
     return written.withUnsafeBufferPointer {

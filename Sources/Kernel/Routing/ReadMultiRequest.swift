@@ -67,7 +67,8 @@ final class ReadMultiRequest: @unchecked Sendable {
       chunk: bp_chunk(size: UInt32(MemoryLayout<bp_read_item>.size), count: 1, bytes: .empty), index: UInt32(index),
       reserved: 0, read: UnsafeRawPointer(result).assumingMemoryBound(to: bp_read_result.self))
     withUnsafePointer(to: &item) {
-      completion.chunk?(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_chunk.self))
+      let chunk = UnsafeRawPointer($0).assumingMemoryBound(to: bp_chunk.self)
+      ThreadMark.own.during(.chunk, caller.handle) { completion.chunk?(completion.context, chunk) }
     }
     if turn.exchange(2, ordering: .acquiringAndReleasing) == 1 {
       index += 1

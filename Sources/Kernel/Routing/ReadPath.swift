@@ -1,6 +1,5 @@
 import BackplaneABI
 import Synchronization
-import SystemShims
 
 /// Reading one record: backends in order, the first that has it.
 ///
@@ -12,6 +11,7 @@ enum ReadPath {
 
   private struct DirectRead {
     let completion: bp_completion
+    let caller: bp_instance
     var isDone = false
     var isAnswered = false
     var code: bp_code = BP_OK
@@ -27,10 +27,10 @@ enum ReadPath {
     _ caller: Instance, _ call: bp_call, _ uri: NormalURI, _ lease: Lease, _ completion: bp_completion,
     answered: (@Sendable () -> Void)?
   ) -> bp_token {
-    let nesting = bp_shim_nesting()!
-    nesting.pointee += 1
-    defer { nesting.pointee -= 1 }
-    var frame = DirectRead(completion: completion)
+    let mark = ThreadMark.own
+    mark.pointee.nesting += 1
+    defer { mark.pointee.nesting -= 1 }
+    var frame = DirectRead(completion: completion, caller: caller.handle)
     var missed = false
     var pending: bp_token = 0
     var position = 0
@@ -38,7 +38,7 @@ enum ReadPath {
       generation.forEachReadable { backend, isBehind in
         // A miss of an up-to-date backend is an answer: one that is behind is asked only when the others failed.
         if missed && isBehind { return false }
-        guard backend.directness.mode(.read) == BP_MODE_DIRECT, nesting.pointee <= nestingMax else {
+        guard backend.directness.mode(.read) == BP_MODE_DIRECT, mark.pointee.nesting <= nestingMax else {
           let request = ReadRequest(
             caller, call, uri.bytes, lease, completion, from: position, missed: missed, failure: frame.failure,
             answered: answered)
@@ -46,7 +46,7 @@ enum ReadPath {
           return false
         }
         position += 1
-        directly(backend, call, uri, lease.number, &frame)
+        directly(backend, call, uri, lease.number, mark, &frame)
         if frame.isAnswered || frame.hasMoved { return false }
         if frame.code == BP_NOT_FOUND { missed = true }
         return true
@@ -56,7 +56,7 @@ enum ReadPath {
     if frame.hasMoved {
       let ring = caller.kernel.ring
       guard let fresh = ring.acquireAdmitted(), fresh.number != lease.number else {
-        Answers.complete(completion, .slotGone, as: bp_read_result.self)
+        Answers.complete(completion, of: caller, .slotGone, as: bp_read_result.self)
         return 0
       }
       defer { ring.release(fresh) }
@@ -65,7 +65,7 @@ enum ReadPath {
     if missed {
       Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
     } else {
-      Answers.complete(completion, frame.failure ?? .noBackend, as: bp_read_result.self)
+      Answers.complete(completion, of: caller, frame.failure ?? .noBackend, as: bp_read_result.self)
     }
     return 0
   }
@@ -73,7 +73,8 @@ enum ReadPath {
   /// One direct call.
   @inline(__always)
   private static func directly(
-    _ backend: Instance, _ call: bp_call, _ uri: NormalURI, _ generation: UInt64, _ frame: inout DirectRead
+    _ backend: Instance, _ call: bp_call, _ uri: NormalURI, _ generation: UInt64, _ mark: ThreadMark,
+    _ frame: inout DirectRead
   ) {
     guard backend.admits else {
       frame.hasMoved = backend.isClosed
@@ -95,7 +96,7 @@ enum ReadPath {
           frame.pointee.code = result!.pointee.code
           if result!.pointee.code == BP_OK {
             frame.pointee.isAnswered = true
-            frame.pointee.completion.complete(frame.pointee.completion.context, result)
+            frame.pointee.completion.answer(frame.pointee.caller, result!)
           } else if result!.pointee.code != BP_NOT_FOUND {
             frame.pointee.failure = CallFailure(result!)
           }
@@ -108,7 +109,9 @@ enum ReadPath {
       withUnsafePointer(to: &header) { header in
         var request = bp_read(
           size: UInt32(MemoryLayout<bp_read>.size), flags: 0, token: token, call: header, uri: bp_view(uri.bytes))
-        backend.backend!.pointee.read(backend.pointer, &request, 1)
+        mark.during(.read, backend.handle, generation: generation, startNs: startNs, header: header) {
+          backend.backend!.pointee.read(backend.pointer, &request, 1)
+        }
       }
       // It promised to complete before returning. The frame is on our stack, so the token is taken back at once.
       if !frame.pointee.isDone { BrokenPromise.revoke(backend, .read, token) }

@@ -110,7 +110,9 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
       var request = bp_read(
         size: UInt32(MemoryLayout<bp_read>.size), flags: 0, token: token, call: call.header,
         uri: bp_view(data: UnsafePointer(uri.baseAddress), size: UInt64(uriCount)))
-      backend.backend!.pointee.read(backend.pointer, &request, 1)
+      ThreadMark.own.during(
+        .read, backend.handle, generation: lease.number, startNs: Clock.monotonicNs(), header: call.header
+      ) { backend.backend!.pointee.read(backend.pointer, &request, 1) }
     }
     return true
   }
@@ -129,7 +131,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
 
   private func answer(_ result: UnsafePointer<bp_result>) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    completion.complete(completion.context, result)
+    completion.answer(caller.handle, result)
     answered?()
     caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
   }

@@ -1,7 +1,6 @@
 import BackplaneABI
 import Foundation
 import Synchronization
-import SystemShims
 
 /// One message on its way in: judged by the schemas of its program and of its outputs' programs, then applied as one
 /// unit by every backend. It keeps the message's memory and its lease until the last backend has completed, though its
@@ -92,7 +91,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   deinit {
-    body.release?(body.owner)
+    if let release = body.release { ThreadMark.own.during(.release, caller.handle) { release(body.owner) } }
     for lease in legs.withLock({ $0.leases }) { caller.kernel.ring.release(lease) }
     caller.kernel.ring.release(lease)
   }
@@ -206,11 +205,12 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     verdictFailure = nil
     judging = next
     let context = Unmanaged.passRetained(self)
+    let startNs = Clock.monotonicNs()
     let token = CallSlab.shared.open(
       schema, .judge, context: context.toOpaque(),
       handler: { context, result in
         Unmanaged<WriteRequest>.fromOpaque(context!).takeRetainedValue().judged(result!)
-      }, startNs: Clock.monotonicNs())
+      }, startNs: startNs)
     guard token != 0 else {
       context.release()
       finish(.tooManyCalls)
@@ -224,11 +224,9 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
         ts_ms: timestampMs, uri: isURI ? op.uri : .empty, uri_received: next.received, program: program,
         data: op.data))
     let mode = schema.directness.mode(.judge)
-    let nesting = bp_shim_nesting()!
-    if mode == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax {
-      nesting.pointee += 1
-      schema.schema!.pointee.judge(schema.pointer, call.header, message, token)
-      nesting.pointee -= 1
+    let mark = ThreadMark.own
+    if mode == BP_MODE_DIRECT && mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { judge(schema, message, token, startNs) }
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(schema, .judge, token) }
     } else {
       register()
@@ -236,12 +234,20 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       caller.kernel.judgements.begin(token, self)
       let lent = UncheckedMessage(pointer: message)
       Dispatcher.run(schema, .judge, token) { [self] in
-        schema.schema!.pointee.judge(schema.pointer, call.header, lent.pointer, token)
+        judge(schema, lent.pointer, token, Clock.monotonicNs())
       }
     }
     // Whoever comes second goes on: this loop, or the completion on its own thread.
     guard turn.exchange(1, ordering: .acquiringAndReleasing) == 2 else { return false }
     return takeVerdict()
+  }
+
+  private func judge(
+    _ schema: Instance, _ message: UnsafeMutablePointer<bp_message>, _ token: bp_token, _ startNs: UInt64
+  ) {
+    ThreadMark.own.during(
+      .judge, schema.handle, generation: lease.number, startNs: startNs, header: call.header
+    ) { schema.schema!.pointee.judge(schema.pointer, call.header, message, token) }
   }
 
   private var judging: Pending?
@@ -420,12 +426,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
           "the backend in slot '\(backend.slot.name)' cannot apply several changes as one unit"))
     }
     let context = Unmanaged.passRetained(LegContext(self, index))
+    let startNs = Clock.monotonicNs()
     let token = CallSlab.shared.open(
       backend, .apply, context: context.toOpaque(),
       handler: { context, result in
         let leg = Unmanaged<LegContext>.fromOpaque(context!).takeRetainedValue()
         leg.request.applied(leg.index, result!)
-      }, startNs: Clock.monotonicNs())
+      }, startNs: startNs)
     guard token != 0 else {
       context.release()
       return turnedAway(index, backend, .tooManyCalls)
@@ -434,21 +441,24 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     var request = bp_unit(
       size: UInt32(MemoryLayout<bp_unit>.size), ops_count: UInt32(ops.count), ops: unit, token: token,
       call: call.header, ts_ms: timestampMs, version: version)
-    let nesting = bp_shim_nesting()!
-    if backend.directness.mode(.apply) == BP_MODE_DIRECT && nesting.pointee < ReadPath.nestingMax {
-      nesting.pointee += 1
-      backend.backend!.pointee.apply(backend.pointer, &request, 1)
-      nesting.pointee -= 1
+    let mark = ThreadMark.own
+    if backend.directness.mode(.apply) == BP_MODE_DIRECT && mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { apply(backend, &request, startNs) }
       if legs.withLock({ $0.outcomes[index] == nil }) { BrokenPromise.revoke(backend, .apply, token) }
     } else {
       register()
       let request = UncheckedUnit(unit: request)
       Dispatcher.run(backend, .apply, token) { [self] in
-        _ = self
         var unit = request.unit
-        backend.backend!.pointee.apply(backend.pointer, &unit, 1)
+        apply(backend, &unit, Clock.monotonicNs())
       }
     }
+  }
+
+  private func apply(_ backend: Instance, _ unit: UnsafeMutablePointer<bp_unit>, _ startNs: UInt64) {
+    ThreadMark.own.during(
+      .apply, backend.handle, generation: lease.number, startNs: startNs, header: call.header
+    ) { backend.backend!.pointee.apply(backend.pointer, unit, 1) }
   }
 
   private func target(_ index: Int) -> Instance { legs.withLock { $0.targets[index] } }
@@ -575,7 +585,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     result.durability = durability
     result.ts_ms = timestampMs
     withUnsafePointer(to: &result) {
-      completion.complete(completion.context, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+      completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
     }
     end()
   }
@@ -598,7 +608,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func complete(_ failure: CallFailure) {
-    Answers.complete(completion, failure, as: bp_write_result.self)
+    Answers.complete(completion, of: caller, failure, as: bp_write_result.self)
     end()
   }
 

@@ -100,6 +100,12 @@ final class Instance: @unchecked Sendable {
     }
   }
 
+  /// It is part of a published generation; the first one counts.
+  func wasPublished(in number: UInt64) {
+    guard bornGeneration.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged else { return }
+    MarkTable.shared.wasPublished(handle, in: number)
+  }
+
   var state: State {
     get { State(rawValue: stateWord.load(ordering: .acquiring))! }
     set { stateWord.store(newValue.rawValue, ordering: .releasing) }
@@ -124,7 +130,8 @@ final class Instance: @unchecked Sendable {
   func bindKinds() -> String? {
     func table<T>(_ id: StaticString, _ type: T.Type) -> UnsafePointer<T>? {
       let view = bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
-      return plugin?.pointee.extension(pointer, view)?.assumingMemoryBound(to: type)
+      let table = ThreadMark.own.during(.extension, handle) { plugin?.pointee.extension(pointer, view) }
+      return table?.assumingMemoryBound(to: type)
     }
     switch slot.kind {
     case .backend: backend = table("backplane.backend/1", bp_backend.self)
@@ -132,6 +139,9 @@ final class Instance: @unchecked Sendable {
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
     }
     stateTable = table("backplane.state/1", bp_state.self)
+    if let stateTable, Int(stateTable.pointee.format_version) != image.manifest.stateVersion {
+      return "backplane.state/1 of the manifest's state_version (it has format \(stateTable.pointee.format_version))"
+    }
     switch slot.kind {
     case .backend:
       if stateTable != nil { fence = Fence(kernel.lot) }
@@ -184,7 +194,8 @@ final class Instance: @unchecked Sendable {
 
   func cancel(_ token: bp_token) {
     guard state == .serving || state == .quiesced else { return }
-    plugin?.pointee.cancel?(pointer, token)
+    guard let cancel = plugin?.pointee.cancel else { return }
+    ThreadMark.own.during(.cancel, handle) { cancel(pointer, token) }
   }
 }
 

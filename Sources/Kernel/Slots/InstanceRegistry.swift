@@ -39,6 +39,7 @@ final class InstanceRegistry: @unchecked Sendable {
       state.sequence += 1
       let handle = state.sequence << 16 | UInt64(index + 1)
       let instance = make(handle)
+      MarkTable.shared.add(instance)
       entries[index].instance = Unmanaged.passRetained(instance)
       entries[index].handle.store(handle, ordering: .releasing)
       return instance
@@ -76,6 +77,7 @@ final class InstanceRegistry: @unchecked Sendable {
       state.withdrawn.append((entries + index).pointee.instance!.takeRetainedValue())
       if state.withdrawn.count > InstanceRegistry.withdrawnMax { state.withdrawn.removeFirst() }
       state.free.insert(index, at: 0)
+      MarkTable.shared.remove(instance.handle)
     }
   }
 }

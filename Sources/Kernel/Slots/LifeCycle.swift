@@ -15,13 +15,16 @@ enum LifeCycle {
 
   /// Runs one life-cycle function. The report goes to `diagnostics`.
   static func run(
-    _ instance: Instance, timeoutMs: Int, _ diagnostics: Diagnostics,
+    _ instance: Instance, _ call: MarkedCall, timeoutMs: Int, _ diagnostics: Diagnostics,
     _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, _ deadlineNs: UInt64) -> bp_code
   ) -> Outcome {
     let promise = Promise<bp_code>()
     let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
     let thread = Thread.start(name: "bp-control") {
-      promise.set(diagnostics.with { body(instance, $0, deadlineNs) })
+      let code = ThreadMark.own.during(call, instance.handle, startNs: Clock.monotonicNs()) {
+        diagnostics.with { body(instance, $0, deadlineNs) }
+      }
+      promise.set(code)
     }
     guard let thread else {
       diagnostics.add("the system has no thread to give: \(String(cString: strerror(errno)))")
@@ -60,18 +63,18 @@ enum LifeCycle {
 
   /// One step of the way out; false when the instance is wedged now.
   private static func step(
-    _ instance: Instance, _ name: String, _ timeoutMs: Int,
+    _ instance: Instance, _ call: MarkedCall, _ timeoutMs: Int,
     _ body: @escaping @Sendable (Instance, UnsafePointer<bp_report>, UInt64) -> bp_code
   ) -> Bool {
-    guard case .timedOut = run(instance, timeoutMs: timeoutMs, Diagnostics(), body) else { return true }
-    wedge(instance, name)
+    guard case .timedOut = run(instance, call, timeoutMs: timeoutMs, Diagnostics(), body) else { return true }
+    wedge(instance, call.name)
     return false
   }
 
   @discardableResult
   static func quiesce(_ instance: Instance, timeoutMs: Int) -> Bool {
     guard instance.state == .serving else { return instance.state != .wedged }
-    let isBack = step(instance, "quiesce", timeoutMs) { $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? BP_OK }
+    let isBack = step(instance, .quiesce, timeoutMs) { $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? BP_OK }
     if isBack { instance.state = .quiesced }
     return isBack
   }
@@ -88,7 +91,7 @@ enum LifeCycle {
     if instance.state == .quiesced {
       // core.h, stop: every call that the instance made to the host has been completed before.
       instance.kernel.requests.cancelAll(of: instance)
-      guard step(instance, "stop", stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else {
+      guard step(instance, .stop, stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else {
         return false
       }
     }
@@ -107,7 +110,7 @@ enum LifeCycle {
       wedge(instance, "its calls to the host")
       return false
     }
-    let isDestroyed = step(instance, "destroy", stopMs) { instance, _, _ in
+    let isDestroyed = step(instance, .destroy, stopMs) { instance, _, _ in
       instance.plugin!.pointee.destroy(instance.pointer)
       return BP_OK
     }

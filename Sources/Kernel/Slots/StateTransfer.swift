@@ -23,7 +23,7 @@ final class StateTransfer {
 
   /// Chunks that may be on their way at once.
   static let credits: UInt32 = 4
-  static let chunkSizeBytesMax = 1 << 20
+  static let chunkSizeBytesMax = Int(BP_STATE_CHUNK_BYTES_MAX)
 
   private let source: Instance
   /// All that was exported so far, in both phases.
@@ -132,7 +132,8 @@ final class StateTransfer {
     }
     guard let failure = ended else { return }
     let reason = failure.message.isEmpty ? CodeNames.name(failure.code) : failure.message
-    if failure.code == BP_UNIMPLEMENTED { throw .unreadable(reason) }
+    // state.h: said to the first chunk and to no other.
+    if failure.code == BP_UNIMPLEMENTED, phase == BP_STATE_SNAPSHOT, sequence == 0 { throw .unreadable(reason) }
     throw .failed("the successor did not take it: \(reason)")
   }
 
@@ -163,7 +164,9 @@ final class StateTransfer {
         var request = bp_state_import(
           size: UInt32(MemoryLayout<bp_state_import>.size), flags: isLast ? BP_STATE_LAST : 0, format_version: format,
           phase: phase, sequence: sequence, bytes: bp_view(bytes))
-        successor.stateTable!.pointee.import_state(successor.pointer, call.header, &request, token)
+        ThreadMark.own.during(
+          .importState, successor.handle, startNs: Clock.monotonicNs(), header: call.header
+        ) { successor.stateTable!.pointee.import_state(successor.pointer, call.header, &request, token) }
         // The request's memory is the plugin's until it completes.
         _ = context.outcome.get()
       }
@@ -217,7 +220,9 @@ private final class Export: @unchecked Sendable {
       let call = OwnedCall(StateTransfer.call(deadlineNs), generation: 0, timeoutNsMax: 3_600_000_000_000)
       var request = bp_state_export(
         size: UInt32(MemoryLayout<bp_state_export>.size), phase: phase, credits: StateTransfer.credits, reserved: 0)
-      source.stateTable!.pointee.export_state(source.pointer, call.header, &request, token)
+      ThreadMark.own.during(
+        .exportState, source.handle, startNs: Clock.monotonicNs(), header: call.header
+      ) { source.stateTable!.pointee.export_state(source.pointer, call.header, &request, token) }
       // The call's header is the plugin's until it completes.
       _ = ended.get()
       withExtendedLifetime(call) {}
@@ -279,7 +284,8 @@ private final class Export: @unchecked Sendable {
       state.credits += credits
       return state.ended == nil
     }
-    if isOpen { source.plugin?.pointee.grant?(source.pointer, token, credits) }
+    guard isOpen, let grant = source.plugin?.pointee.grant else { return }
+    ThreadMark.own.during(.grant, source.handle) { grant(source.pointer, token, credits) }
   }
 
   /// Nobody listens any more: what is emitted is refused.

@@ -4,6 +4,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "JournalShim.h"
+#include "Marks.h"
+
 /* What glibc has and Swift's Glibc module does not. Every function answers -1 and sets errno on failure. */
 
 /* A counter to wake a poll with: non-blocking, close-on-exec. The caller closes it. */
@@ -21,9 +24,6 @@ int bp_shim_mount_flags(int descriptor, struct bp_shim_mount_flags *flags);
 
 /* Names the calling thread, for ps and debuggers; at most 15 bytes count. */
 void bp_shim_name_thread(const char *name);
-
-/* How deep completions nest on the calling thread; the thread's own, never NULL. */
-uint32_t *bp_shim_nesting(void);
 
 /* A pipe whose ends are close-on-exec; the read end first. */
 int bp_shim_pipe(int32_t descriptors[2]);

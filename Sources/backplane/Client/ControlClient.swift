@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 
@@ -9,6 +10,23 @@ import NIOPosix
 enum ControlClient {
   /// A status of a node with many slots is some tens of KiB; more than this is no answer of ours.
   static let answerSizeBytesMax = 16 << 20
+
+  /// Whether somebody listens there.
+  static func isServed(socket path: String) -> Bool {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return false }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    return withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0 || errno == EACCES
+      }
+    }
+  }
 
   /// The answer's members when it is `ok`. Blocks no thread; bounded by `timeoutSeconds` in all.
   static func ask(_ request: JSONValue, socket: String, timeoutSeconds: Int) async throws -> JSONValue {

@@ -23,6 +23,14 @@ struct ControlOptions: ParsableArguments {
     return try await ControlClient.ask(.object(request), socket: socket, timeoutSeconds: timeout)
   }
 
+  /// Asks the node; when none runs, looks at its state directory instead.
+  func askOrLook(
+    _ command: String, _ members: [String: JSONValue] = [:], _ look: (_ stateDirectory: String) throws -> JSONValue
+  ) async throws -> JSONValue {
+    guard !ControlClient.isServed(socket: socket) else { return try await ask(command, members) }
+    return try look(configuration.load().node.directories.state)
+  }
+
   /// Where a service's node listens whose environment, with its RUNTIME_DIRECTORY, is not ours.
   private static let serviceSocket = "/run/backplane/control.sock"
 
