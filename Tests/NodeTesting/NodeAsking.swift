@@ -111,6 +111,9 @@ public struct TestReceipt: CustomStringConvertible {
   public let states: [String: String]
   /// What was rolled back, and the sentence that says why.
   public let rollbacks: [String: String]
+  public let durationMs: Double
+  /// How long each phase took.
+  public let phasesMs: [(name: String, milliseconds: Double)]
   public let description: String
 
   public init(_ object: [String: Any]) {
@@ -138,6 +141,10 @@ public struct TestReceipt: CustomStringConvertible {
       if let slot = rollback["slot"] as? String { rollbacks[slot] = rollback["reason"] as? String ?? "" }
     }
     self.rollbacks = rollbacks
+    durationMs = object["duration_ms"] as? Double ?? 0
+    phasesMs = (object["phases"] as? [[String: Any]] ?? []).map {
+      ($0["name"] as? String ?? "", $0["duration_ms"] as? Double ?? 0)
+    }
     description = "\(object)"
   }
 }
