@@ -9,6 +9,9 @@ struct ServiceManager: Sendable {
   /// MONOTONIC_USEC must be in the same datagram, or systemd takes the reload for failed.
   func reloading() { send("RELOADING=1\nMONOTONIC_USEC=\(Clock.monotonicNs() / 1000)") }
 
+  /// The service's main process is another one from now on; only then may that one speak.
+  func mainProcess(_ pid: Int32) { send("MAINPID=\(pid)") }
+
   /// Asks for the time that ending may take, in case it is more than the unit grants.
   func stopping(timeoutMs: Int) { send("STOPPING=1\nEXTEND_TIMEOUT_USEC=\(timeoutMs * 1000)") }
 

@@ -10,6 +10,8 @@ final class Listener: Sendable {
   /// The bound port, also when 0 was configured; 0 for a Unix socket.
   let port: Int
   private let unixPath: String?
+  /// Another process has it too and goes on with it: its path stays.
+  private let isShared = Atomic<Bool>(false)
 
   static let backlog: Int32 = 4096
 
@@ -32,9 +34,30 @@ final class Listener: Sendable {
     unixPath = nil
   }
 
+  /// A socket that the kernel before this one listens on.
+  init(adopting descriptor: Int32, address: String) {
+    self.address = address
+    self.descriptor = descriptor
+    // Until this process is the one that goes on.
+    isShared.store(true, ordering: .relaxed)
+    if address.hasPrefix("unix:") {
+      port = 0
+      unixPath = String(address.dropFirst(5))
+    } else {
+      port = Listener.boundPort(descriptor)
+      unixPath = nil
+    }
+  }
+
+  /// The process that takes this one's place goes on with it.
+  func wasHandedOver() { isShared.store(true, ordering: .relaxed) }
+
+  /// This process goes on with it.
+  func wasTakenOver() { isShared.store(false, ordering: .relaxed) }
+
   deinit {
     close(descriptor)
-    if let unixPath { unlink(unixPath) }
+    if let unixPath, !isShared.load(ordering: .relaxed) { unlink(unixPath) }
   }
 
   private static func split(_ address: String) -> (host: String?, port: String) {
