@@ -146,7 +146,7 @@ public final class Kernel: @unchecked Sendable {
     notifier.ready(status: "generation \(generation.number): taken over from the process before")
     arrival.committed(receipt, context) { [context] in context.behind.reread() }
     // What has changed since, or could not be taken there.
-    queue.hint(Kernel.upgradeTrigger)
+    queue.hint(Reconciler.pluginsTrigger)
   }
 
   static let upgradeTrigger = "upgrade"
