@@ -188,7 +188,8 @@ public final class Kernel: @unchecked Sendable {
     // No successor serves here: idle connections need not be kept for long.
     reaper.apply(
       Reaper.Limits(
-        drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2))
+        drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2,
+        cancelGraceMs: timeoutMs / 4))
     reconciler.shutDown()
     let isClean = reaper.drain(untilNs: deadlineNs)
     shutDownParts()
@@ -251,6 +252,40 @@ public final class Kernel: @unchecked Sendable {
     return cleared
   }
 
+  /// Who holds which generation.
+  public func generations() -> GenerationsReport {
+    let nowNs = Clock.monotonicNs()
+    let leases = GenerationsReport.leases(context)
+    var room = GenerationsReport.leasesMax
+    func generation(_ number: UInt64, _ state: GenerationsReport.State, _ madeNs: UInt64, _ count: Int)
+      -> GenerationsReport.Generation
+    {
+      let all = leases[number] ?? []
+      let shown = Array(all.prefix(room))
+      room -= shown.count
+      return GenerationsReport.Generation(
+        number: number, state: state, ageMs: GenerationsReport.milliseconds(since: madeNs, nowNs), leases: count,
+        held: shown, notShown: all.count - shown.count)
+    }
+    var generations: [GenerationsReport.Generation] = []
+    let held = reaper.held().sorted { $0.number > $1.number }
+    if let lease = context.ring.acquireAdmitted() {
+      // Less ours.
+      let count = context.ring.leases(lease.number) - 1
+      generations.append(generation(lease.number, .published, lease.generation.madeNs, max(0, count)))
+      context.ring.release(lease)
+    }
+    for held in held {
+      generations.append(generation(held.number, held.isWedged ? .wedged : .draining, held.madeNs, held.leases))
+    }
+    let wedged = context.wedged.all.map {
+      GenerationsReport.Wedged(
+        slot: $0.instance.slot.name, plugin: $0.instance.image.id, version: $0.instance.image.version, call: $0.call,
+        ageMs: GenerationsReport.milliseconds(since: $0.sinceNs, nowNs))
+    }
+    return GenerationsReport(generations: generations, wedged: wedged)
+  }
+
   /// The bound port of a transport's listener; nil when there is none.
   public func port(slot: String, listener: String = "http") -> Int? {
     guard let lease = context.ring.acquireAdmitted() else { return nil }
@@ -291,7 +326,9 @@ public final class Kernel: @unchecked Sendable {
     var notes = pastNotes
     notes += reaper.held().map {
       "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+        + ($0.isWedged ? "; nobody waits for them any more" : "")
     }
+    notes += context.wedged.all.map { "slot \($0.instance.slot.name): \($0.sentence)" }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }
