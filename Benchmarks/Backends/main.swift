@@ -238,6 +238,8 @@ func sqliteBenchmark() throws {
 
 if CommandLine.arguments.dropFirst().first == "durable" {
   try Durable.run(rounds: CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 5)
+} else if CommandLine.arguments.dropFirst().first == "handover" {
+  try await Handover.run()
 } else {
   try memoryBenchmark()
   try sqliteBenchmark()

@@ -11,6 +11,9 @@ public final class Kernel: @unchecked Sendable {
   /// What is worth saying of how the run before ended.
   private let pastNotes: [String]
   private let reaper: Reaper
+  private let watchdog: Watchdog
+  /// When the job that the reload thread is at began, CLOCK_MONOTONIC; 0 while it has none.
+  private let reloadingNs: BeatTime
   private let reconciler: Reconciler
   private let startedMs = Clock.wallMs()
   private let reread: @Sendable () throws -> LoadedConfiguration
@@ -61,6 +64,9 @@ public final class Kernel: @unchecked Sendable {
     notifier = ServiceManager()
     history = History(stateDirectory: directories.state, limit: configuration.node.limits.historyReceiptsMax)
     reaper = Reaper(context)
+    reloadingNs = BeatTime()
+    watchdog = Watchdog(context, notifier, isAlive: Kernel.aliveness(context, reaper, reloadingNs))
+    watchdog.apply(configuration.node.watchdog)
     let executable = probeExecutable ?? (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
     let prober = Prober(
       executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
@@ -91,6 +97,9 @@ public final class Kernel: @unchecked Sendable {
 
   /// Reloads and waits for the receipt; nil when the node is ending.
   ///
+  /// Waits on its own thread until files that are being written have come to rest, unless `now` names what is wanted: a
+  /// reload that somebody else asks for meanwhile is not held up.
+  ///
   /// - Parameters:
   ///   - now: files to take without waiting until they have settled; `*` means all.
   ///   - losesState: no state is handed over, and backends that keep their records in memory only may be replaced.
@@ -98,7 +107,12 @@ public final class Kernel: @unchecked Sendable {
   public func reload(
     _ trigger: String, now: Set<String> = [], losesState: Bool = false, retries: Bool = false
   ) -> Receipt? {
-    queue.reload(trigger, now: now, losesState: losesState, retries: retries)
+    if now.isEmpty, let node = last.withLock({ $0?.node }) {
+      PluginCataloguer.awaitSettled(
+        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        settleMs: node.reload.settleMs)
+    }
+    return queue.reload(trigger, now: now, losesState: losesState, retries: retries)
   }
 
   /// Puts slots back to what served before their last replacement, and waits for the receipt; nil when the node is
@@ -110,6 +124,8 @@ public final class Kernel: @unchecked Sendable {
 
   /// On the reload thread. Answers when it wants to look at probations.
   private func run(_ job: ReloadQueue.Job) -> UInt64 {
+    reloadingNs.value.store(Clock.monotonicNs(), ordering: .relaxed)
+    defer { reloadingNs.value.store(0, ordering: .relaxed) }
     switch job {
     case .reload(let asked):
       let receipt = reload(asked)
@@ -129,8 +145,10 @@ public final class Kernel: @unchecked Sendable {
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
         losesState: asked.losesState, retries: asked.retries))
+    if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
+      watchdog.apply(configuration.node.watchdog)
       watch(configuration)
     }
     notifier.ready(status: "generation \(receipt.generation): \(receipt.outcome.rawValue)")
@@ -172,11 +190,14 @@ public final class Kernel: @unchecked Sendable {
   /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
   private static let idleGraceMs = 1000
 
+  /// How much longer than its drain the end of a node may take; half of it is for what the drain left running.
+  private static let endGraceMs = 4000
+
   /// Drains and ends: transports stop accepting, requests finish, instances stop. At most `timeoutMs`; true when
   /// everything came to its end.
   @discardableResult
   public func shutDown(timeoutMs: Int) -> Bool {
-    notifier.stopping()
+    notifier.stopping(timeoutMs: timeoutMs + Kernel.endGraceMs)
     watches.withLock {
       $0.watch?.stop()
       $0.watch = nil
@@ -197,10 +218,34 @@ public final class Kernel: @unchecked Sendable {
   }
 
   private func shutDownParts() {
-    _ = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)
+    _ = reaper.drain(untilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000 / 2)
+    watchdog.shutDown()
     reaper.shutDown()
     context.shutDown()
     marks?.end()
+  }
+
+  /// A reload may take so long before the service manager is not told any more that the node is alive: far more than the
+  /// bounds of its steps come to.
+  private static let reloadNsMax: UInt64 = 900_000_000_000
+
+  /// Says whether the deadline thread and the reaper have gone round since it was last asked, and whether the reload
+  /// thread gets on.
+  private static func aliveness(
+    _ context: KernelContext, _ reaper: Reaper, _ reloadingNs: BeatTime
+  ) -> @Sendable () -> Bool {
+    let last = Mutex<(deadlines: UInt64, reaper: UInt64)>((.max, .max))
+    return {
+      let now = (
+        deadlines: context.requests.rounds.load(ordering: .relaxed), reaper: reaper.rounds.load(ordering: .relaxed)
+      )
+      let haveTurned = last.withLock { last in
+        defer { last = now }
+        return last.deadlines != now.deadlines && last.reaper != now.reaper
+      }
+      let since = reloadingNs.value.load(ordering: .relaxed)
+      return haveTurned && (since == 0 || Clock.monotonicNs() - since < reloadNsMax)
+    }
   }
 
   /// Reads how the runs before this one ended, puts the culprits into quarantine and begins this run's marks.
@@ -309,9 +354,16 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
+    var notes = pastNotes
+    notes += reaper.held().map {
+      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+        + ($0.isWedged ? "; nobody waits for them any more" : "")
+    }
+    notes += context.wedged.all.map { "slot \($0.instance.slot.name): \($0.sentence)" }
+    notes += OwnDescriptors.shared.alarms
     guard let lease = context.ring.acquireAdmitted() else {
       return Status(
-        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: [])
+        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes)
     }
     defer { context.ring.release(lease) }
     let health = Health.of(lease.generation)
@@ -323,18 +375,33 @@ public final class Kernel: @unchecked Sendable {
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
         ports: instance.listeners.mapValues(\.port))
     }
-    var notes = pastNotes
-    notes += reaper.held().map {
-      "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
-        + ($0.isWedged ? "; nobody waits for them any more" : "")
-    }
-    notes += context.wedged.all.map { "slot \($0.instance.slot.name): \($0.sentence)" }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }
     return Status(
       node: name, health: Health.name(health.state), generation: lease.generation.number,
       uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)
+  }
+
+  /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
+  public func logStatus() {
+    let status = status()
+    let log = context.log
+    log.notice(
+      "status",
+      [
+        "health": status.health, "generation": "\(status.generation)", "uptime_ms": "\(status.uptimeMs)",
+        "slots": "\(status.slots.count)",
+      ])
+    for slot in status.slots {
+      log.notice(
+        "status of a slot",
+        [
+          "slot": slot.name, "plugin": slot.plugin, "version": slot.version, "generation": "\(slot.generation)",
+          "state": slot.state, "in_flight": "\(slot.inFlight)", "reason": slot.message,
+        ])
+    }
+    for note in status.notes { log.notice("status", ["note": note]) }
   }
 
   public struct Status: Codable, Sendable {

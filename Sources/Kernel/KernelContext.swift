@@ -69,6 +69,11 @@ final class KernelContext: Sendable {
   private static let shutDownNs: UInt64 = 2_000_000_000
 }
 
+/// A time that one thread writes and another reads; CLOCK_MONOTONIC, 0 for none.
+final class BeatTime: Sendable {
+  let value = Atomic<UInt64>(0)
+}
+
 /// Numbers for writes, unique and rising within a node, also over a restart as long as the clock does not jump back: the
 /// wall clock in milliseconds, shifted, with a counter in the low bits.
 final class VersionClock: Sendable {

@@ -35,7 +35,7 @@ struct ConfigurationOptions: ParsableArguments {
   @Option(name: .long, help: ArgumentHelp("trace, debug, info, notice, warning or error.", valueName: "level"))
   var logLevel: String?
 
-  @Option(name: .long, help: ArgumentHelp("text, json or logfmt.", valueName: "format"))
+  @Option(name: .long, help: ArgumentHelp("auto, text, json or logfmt.", valueName: "format"))
   var logFormat: String?
 
   @Option(

@@ -13,6 +13,8 @@ enum KernelHooks {
     var schemes: [String] = []
     /// The manifest as JSON text.
     var manifest: String?
+    /// What is worth knowing though the kernel takes it.
+    var warnings: [String] = []
     /// Why the kernel would not take it; nil when it would.
     var refusal: String?
   }
@@ -65,6 +67,6 @@ enum KernelHooks {
     }
     return PluginDescription(
       file: plugin.file, id: manifest.id, version: manifest.version, kinds: manifest.kinds, schemes: manifest.schemes,
-      manifest: nil, refusal: nil)
+      manifest: nil, warnings: plugin.warnings, refusal: nil)
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Kernel
 
 /// `--json`, which every command has.
 struct OutputOptions: ParsableArguments {
@@ -15,7 +16,8 @@ protocol AnswersInJSON {
 /// What goes to standard output and standard error.
 enum Output {
   static func line(_ text: String) { write(Array(text.utf8) + [0x0A], to: STDOUT_FILENO) }
-  static func error(_ text: String) { write(Array(text.utf8) + [0x0A], to: STDERR_FILENO) }
+  static func error(_ text: String) { complain(text, priority: 3) }
+  static func warning(_ text: String) { complain("backplane: warning: \(text)", priority: 4) }
   static func bytes(_ bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
 
   /// Text that came from elsewhere, with what a terminal would obey (control characters) shown as `\u{1b}`.
@@ -45,6 +47,13 @@ enum Output {
       while text.last == " " { text.removeLast() }
       line(text)
     }
+  }
+
+  /// Under journald each line begins with its severity, which journald takes off.
+  private static func complain(_ text: String, priority: Int) {
+    let prefix = Journal.ofThisProcess == nil ? "" : "<\(priority)>"
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { prefix + $0 + "\n" }
+    write(Array(lines.joined().utf8), to: STDERR_FILENO)
   }
 
   private static func write(_ bytes: [UInt8], to descriptor: Int32) {

@@ -12,7 +12,7 @@ enum ProcessSetup {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
-  private static let watched = [SIGHUP, SIGTERM, SIGINT]
+  private static let watched = [SIGHUP, SIGUSR1, SIGTERM, SIGINT]
 
   /// Call first thing in main, when a node is to run.
   static func block() {

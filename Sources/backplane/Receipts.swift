@@ -4,14 +4,17 @@ struct ReceiptText {
   let receipt: JSONValue
 
   /// The outcomes a receipt may have.
-  enum Outcome: String { case applied, unchanged, refused, partly }
+  enum Outcome: String {
+    case applied, unchanged, refused, partly
+    case rolledBack = "rolled back"
+  }
 
   var outcome: Outcome? { receipt["outcome"]?.string.flatMap(Outcome.init(rawValue:)) }
 
   /// Exit with nothing wrong, with the configuration, or with a plugin that was refused.
   var failureStatus: ExitStatus? {
     switch outcome {
-    case .applied?, .unchanged?: nil
+    case .applied?, .unchanged?, .rolledBack?: nil
     case .refused?, .partly?:
       refusals.contains { $0["code"]?.string == "configuration" } ? .configuration : .unavailable
     case nil: .internal
@@ -20,9 +23,20 @@ struct ReceiptText {
 
   private var refusals: [JSONValue] { receipt["refusals"]?.array ?? [] }
 
+  /// Prints the receipt of an answer, and exits with its outcome.
+  static func tell(_ answer: JSONValue, _ output: OutputOptions) throws {
+    guard let receipt = answer["receipt"] else {
+      throw CommandFailure(.internal, "the node's answer has no receipt.")
+    }
+    let text = ReceiptText(receipt: receipt)
+    if output.json { Output.line(receipt.text) } else { text.sentences.forEach(Output.line) }
+    if let status = text.failureStatus { throw CommandFailure.answered(status) }
+  }
+
   /// The whole receipt, a sentence a line.
   var sentences: [String] {
     var lines = [headline]
+    for rollback in receipt["rollbacks"]?.array ?? [] { lines.append("  " + sentence(forRollback: rollback)) }
     for change in receipt["changes"]?.array ?? [] { lines.append("  " + sentence(for: change)) }
     for refusal in refusals { lines.append("  " + sentence(forRefusal: refusal)) }
     for note in receipt["notes"]?.array ?? [] { lines.append("  Note: \(note.cell)") }
@@ -41,6 +55,8 @@ struct ReceiptText {
     case .refused?: return "Reload\(number)\(trigger) was refused; generation \(generation) goes on serving.\(time)"
     case .partly?:
       return "Reload\(number)\(trigger) made generation \(generation), but not all of it was taken.\(time)"
+    case .rolledBack?:
+      return "Reload\(number)\(trigger) went back to what served before, as generation \(generation).\(time)"
     case nil: return "Reload\(number)\(trigger) ended in a way this program does not know: \(receipt.text)"
     }
   }
@@ -49,14 +65,21 @@ struct ReceiptText {
     let slot = change["slot"]?.cell ?? "?"
     let plugin = [change["plugin"]?.string, change["version"]?.string].compactMap(\.self).joined(separator: " ")
     let reason = change["reason"]?.string.map { " (\($0))" } ?? ""
+    let state = change["state"]?.string.map { " State: \($0)." } ?? ""
     switch change["action"]?.string {
     case "added": return "Slot \(slot) was added with \(plugin)\(reason)."
     case "removed": return "Slot \(slot) was removed\(reason)."
     case "replaced":
       let before = change["previous_version"]?.string.map { " in place of \($0)" } ?? ""
-      return "Slot \(slot) now runs \(plugin)\(before)\(reason)."
+      return "Slot \(slot) now runs \(plugin)\(before)\(reason).\(state)"
     case let action: return "Slot \(slot): \(action ?? "changed") \(plugin)\(reason)."
     }
+  }
+
+  private func sentence(forRollback rollback: JSONValue) -> String {
+    let slot = rollback["slot"]?.cell ?? "?"
+    let version = rollback["rolled_back_version"]?.string ?? "what had replaced it"
+    return "Rolled back slot \(slot) from version \(version): \(rollback["reason"]?.string ?? "no reason was given")."
   }
 
   private func sentence(forRefusal refusal: JSONValue) -> String {

@@ -2,13 +2,6 @@ import Foundation
 import NodeTesting
 import Testing
 
-extension ToyNode {
-  /// True as soon as this version serves.
-  func comesToServe(_ version: String, seconds: Double = 20) throws -> Bool {
-    try Polling.until(seconds: seconds) { try servingVersion() == version }
-  }
-}
-
 @Suite struct Hints {
   @Test func aFileThatIsRenamedInIsTaken() throws {
     let toy = try ToyNode(watches: true)
@@ -37,24 +30,6 @@ extension ToyNode {
     #expect(try toy.servingVersion() == "1.0.0")
     #expect(try toy.comesToServe("2.0.0"))
     #expect(try toy.node.receipts().allSatisfy { $0.refusals.isEmpty }, "half a file was looked at")
-  }
-
-  @Test func aSwungSymlinkIsTaken() throws {
-    let toy = try ToyNode(watches: true)
-    let directory = toy.node.pluginsDirectory
-    for version in ["1.0.0", "2.0.0"] {
-      try FileManager.default.createDirectory(atPath: "\(directory)/..\(version)", withIntermediateDirectories: true)
-      try PluginFile.drop(
-        try Toy(version: version).build(in: toy.folder), into: "\(directory)/..\(version)", as: Toy.file)
-    }
-    #expect(symlink("..1.0.0", "\(directory)/..data") == 0)
-    #expect(symlink("..data/\(Toy.file)", "\(directory)/.link") == 0)
-    #expect(rename("\(directory)/.link", "\(directory)/\(Toy.file)") == 0)
-    #expect(try toy.reload().generation >= 1)
-    #expect(try toy.servingVersion() == "1.0.0")
-    #expect(symlink("..2.0.0", "\(directory)/..data_new") == 0)
-    #expect(rename("\(directory)/..data_new", "\(directory)/..data") == 0)
-    #expect(try toy.comesToServe("2.0.0"))
   }
 
   @Test func aChangedConfigurationIsTakenWholeOrNotAtAll() throws {
@@ -95,50 +70,6 @@ extension ToyNode {
     #expect(["applied", "unchanged"].contains(try toy.reload().outcome))
     try toy.drop(Toy(version: "2.0.0"))
     #expect(try toy.comesToServe("2.0.0"))
-  }
-
-  @Test func signalsCoalesceAndTheLastIsNeverLost() throws {
-    let toy = try ToyNode()
-    func hangups() throws -> [TestReceipt] { try toy.node.receipts().filter { $0.trigger.contains("SIGHUP") } }
-    toy.node.signal(SIGHUP)
-    #expect(try Polling.until { try hangups().first?.outcome == "unchanged" })
-    // Each burst ends with a new file and one more signal: that one must be heeded, however busy the node is.
-    for round in 2..<6 {
-      let before = try hangups().count
-      for _ in 0..<(round == 2 ? 1 : 20) { toy.node.signal(SIGHUP) }
-      try toy.drop(Toy(version: "\(round).0.0"))
-      toy.node.signal(SIGHUP)
-      #expect(try toy.comesToServe("\(round).0.0"))
-      // Coalesced: at most one for each signal.
-      #expect(try hangups().count - before <= 21)
-    }
-  }
-
-  @Test func aSignalDuringAReloadMakesAnother() throws {
-    let toy = try ToyNode()
-    try toy.drop(Toy(version: "2.0.0", hang: "configure!"))
-    let receipt = Shared<TestReceipt?>(nil)
-    let asking = TestThreads()
-    let node = toy.node
-    asking.start {
-      let made = try? node.reloadDirectly(now: ["*"])
-      receipt.with { $0 = made }
-    }
-    // The probe of 2.0.0 hangs: the reload is under way while there is a child.
-    let children = "/proc/\(toy.node.pid)/task"
-    #expect(
-      Polling.until {
-        let tasks = (try? FileManager.default.contentsOfDirectory(atPath: children)) ?? []
-        return tasks.contains { task in
-          (try? String(contentsOfFile: "\(children)/\(task)/children", encoding: .utf8))?.isEmpty == false
-        }
-      })
-    try toy.drop(Toy(version: "3.0.0"))
-    toy.node.signal(SIGHUP)
-    #expect(try toy.comesToServe("3.0.0"))
-    #expect(asking.join(seconds: 20))
-    #expect(receipt.with { $0?.refusals.first?.code } == "plugin.probe-timed-out")
-    #expect(try toy.node.receipts().first?.trigger == "SIGHUP")
   }
 
   @Test func whatIsNotAPluginsNameIsPassedOver() throws {

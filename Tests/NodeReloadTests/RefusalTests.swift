@@ -188,22 +188,6 @@ struct ABrokenFile: Sendable, CustomTestStringConvertible {
     #expect(try toy.reload().outcome == "unchanged")
   }
 
-  @Test(.enabled(if: Mount.isPossible, "needs root and the right to mount a tmpfs"))
-  func stagingOnAFullOrNoexecFilesystemIsRefused() throws {
-    let toy = try ToyNode()
-    let staging = toy.folder.path + "/data/staging"
-    for (options, code, part) in [
-      ("noexec,mode=0700", "staging.noexec", "noexec"), ("size=16k,mode=0700", "staging.full", "is full"),
-    ] {
-      let mount = try Mount(at: staging, options)
-      try toy.drop(Toy(version: "2.0.0"))
-      try expectRefusal(toy, code, [part, "staging_directory"], try toy.reload())
-      mount.end()
-    }
-    #expect(try toy.reload().outcome == "applied")
-    #expect(try toy.servingVersion() == "2.0.0")
-  }
-
   @Test func aTouchedFileIsTheSameFile() throws {
     let toy = try ToyNode()
     utimes("\(toy.node.pluginsDirectory)/\(Toy.file)", nil)
@@ -233,34 +217,4 @@ final class PortHolder {
   }
 
   deinit { close(descriptor) }
-}
-
-/// A tmpfs that is mounted for the length of a test.
-final class Mount {
-  private let path: String
-  private var isMounted = true
-
-  static let isPossible: Bool = {
-    guard geteuid() == 0, let folder = try? TemporaryFolder(), let mount = try? Mount(at: folder.path, "size=16k")
-    else {
-      return false
-    }
-    mount.end()
-    return true
-  }()
-
-  init(at path: String, _ options: String) throws {
-    self.path = path
-    let (_, errors, status) = try CommandLineTool.run(
-      "/bin/mount", ["-t", "tmpfs", "-o", options, "tmpfs", path], in: "/")
-    guard status == 0 else { throw NodeProcess.Failed(description: "mount: \(errors)") }
-  }
-
-  func end() {
-    guard isMounted else { return }
-    isMounted = false
-    _ = try? CommandLineTool.run("/bin/umount", ["-l", path], in: "/")
-  }
-
-  deinit { end() }
 }

@@ -65,7 +65,10 @@ final class NotifySocket {
       #expect(ready["STATUS"]?.contains("generation 1: unchanged") == true)
     }
     node.signal(SIGTERM)
-    #expect(manager.next()["STOPPING"] == "1")
+    let stopping = manager.next()
+    #expect(stopping["STOPPING"] == "1")
+    // A drain may take half a minute by default, and the manager should not lose patience meanwhile.
+    #expect((stopping["EXTEND_TIMEOUT_USEC"].flatMap { Int($0) } ?? 0) >= 30_000_000)
     #expect(node.wait() == 0)
   }
 
@@ -118,6 +121,140 @@ final class NotifySocket {
     #expect(Polling.until { toy.events.contains("1.0.0 quiesce") })
     toy.node.signal(SIGTERM)
     #expect(toy.node.wait() == 128 + SIGTERM)
+  }
+
+  @Test func aSecondSignalOfTheOtherKindEndsAtOnceToo() throws {
+    let toy = try ToyNode(Toy(hang: "quiesce"))
+    toy.node.signal(SIGTERM)
+    #expect(Polling.until { toy.events.contains("1.0.0 quiesce") })
+    // Neither of these is a reason to end sooner.
+    toy.node.signal(SIGHUP)
+    toy.node.signal(SIGUSR1)
+    #expect(Polling.until { toy.node.log.contains("notice status ") })
+    #expect(toy.node.isRunning)
+    toy.node.signal(SIGINT)
+    #expect(toy.node.wait() == 128 + SIGINT)
+  }
+
+  @Test func aSecondSigtermEndsANodeThatHangsWhileItStarts() throws {
+    let folder = try TemporaryFolder()
+    let steering = folder.path + "/steer"
+    for name in ["steer", "plugins.d"] {
+      try FileManager.default.createDirectory(atPath: "\(folder.path)/\(name)", withIntermediateDirectories: true)
+    }
+    try PluginFile.drop(try Toy(hang: "start").build(in: folder), into: folder.path + "/plugins.d", as: Toy.file)
+    let node = try NodeProcess(
+      folder: folder,
+      configuration: "reload: {start_timeout_ms: 600000}\nslots: {toy: {kind: backend, url: \"toy://\(steering)\"}}",
+      waits: false)
+    func isStarting() -> Bool {
+      ((try? String(contentsOfFile: steering + "/events", encoding: .utf8)) ?? "").contains("1.0.0 hangs in start")
+    }
+    #expect(Polling.until(seconds: 20) { isStarting() })
+    node.signal(SIGTERM)
+    // Two of a kind would become one as long as the first was not taken.
+    #expect(Polling.until { !Self.hasPending(SIGTERM, in: node.pid) })
+    #expect(node.isRunning)
+    node.signal(SIGTERM)
+    #expect(node.wait() == 128 + SIGTERM)
+  }
+
+  /// Whether a signal was sent to the process and not taken yet.
+  private static func hasPending(_ signal: Int32, in process: Int32) -> Bool {
+    let text = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
+    let line = text.split(separator: "\n").first { $0.hasPrefix("ShdPnd:") }
+    let set = line.flatMap { UInt64($0.dropFirst(7).trimmingCharacters(in: .whitespaces), radix: 16) } ?? 0
+    return set & (1 << UInt64(signal - 1)) != 0
+  }
+
+  @Test func sigtermUnderLoadLosesNothing() throws {
+    let folder = try TemporaryFolder()
+    let configuration = "slots: {main: {kind: backend, url: \"sqlite://\"}}"
+    var node = try NodeProcess(folder: folder, configuration: configuration)
+    let port = node.port
+    let accepted = Shared<[Int: Int]>([:])
+    let failures = Shared<[String]>([])
+    let clients = TestThreads()
+    for client in 0..<8 {
+      clients.start {
+        var connection: HTTPConnection?
+        var isFresh = true
+        for number in 0... {
+          if connection == nil {
+            // Once it ends, the node accepts no more: that is no failure of a request.
+            guard let opened = try? HTTPConnection(port: port) else { return }
+            connection = opened
+            isFresh = true
+          }
+          do {
+            let answer = try connection!.post(
+              "/api/v1/receive", "{\"tx\":[\"mutable://open/load/\(client)/\(number)\",\(number)]}")
+            if answer.status == 200 {
+              accepted.with { $0[client] = number }
+            } else {
+              failures.with { $0.append("\(answer.status) \(answer.text)") }
+            }
+            isFresh = false
+            if answer.closes { connection = nil }
+          } catch HTTPConnection.Trouble.reset where isFresh {
+            // It was in the queue of the listening socket, and nobody accepted it any more.
+            return
+          } catch {
+            failures.with { $0.append("\(error)") }
+            return
+          }
+        }
+      }
+    }
+    #expect(Polling.until { accepted.with { counts in counts.count == 8 && counts.values.allSatisfy { $0 > 20 } } })
+    node.signal(SIGTERM)
+    #expect(clients.join(seconds: 30))
+    #expect(node.wait() == 0)
+    #expect(failures.with { $0 } == [])
+    node = try NodeProcess(folder: folder, configuration: configuration)
+    for (client, last) in accepted.with({ $0 }) {
+      for number in 0...last {
+        let answer = try node.read("mutable/open/load/\(client)/\(number)")
+        #expect(answer.status == 200, "\(client)/\(number) of \(last): \(answer.status)")
+      }
+    }
+    #expect(node.stop() == 0)
+  }
+
+  @Test func sigusr1LogsTheStatus() throws {
+    let node = try NodeProcess(arguments: ["--log-format", "logfmt"])
+    node.signal(SIGUSR1)
+    #expect(Polling.until { node.log.split(separator: "\n").filter { $0.contains("status of a slot") }.count == 3 })
+    #expect(node.log.contains("slot=http"))
+    #expect(node.log.contains("health=healthy"))
+    #expect(node.stop() == 0)
+  }
+
+  @Test func aCredentialOfTheServiceFillsItsPlaceholder() throws {
+    let folder = try TemporaryFolder()
+    try folder.write("swordfish\n", to: "credentials/database")
+    let node = try NodeProcess(
+      folder: folder, environment: ["CREDENTIALS_DIRECTORY": folder.path + "/credentials"],
+      configuration: "slots: {main: {kind: backend, url: \"sqlite://\(folder.path)/${credential:database}.db\"}}")
+    #expect(try node.put("mutable://open/a", "1").status == 200)
+    #expect(FileManager.default.fileExists(atPath: folder.path + "/swordfish.db"))
+    #expect(node.stop() == 0)
+  }
+
+  @Test func underJournaldALineOnStandardErrorBeginsWithItsSeverity() throws {
+    let folder = try TemporaryFolder()
+    try folder.write("slots: {main: {kind: bakend}}", to: "backplane.yaml")
+    func lines(_ stream: String) throws -> [Substring] {
+      let script = "JOURNAL_STREAM=\(stream) exec \(BuiltProducts.backplane) serve"
+      let (_, errors, status) = try CommandLineTool.run("/bin/sh", ["-c", script], in: folder.path)
+      #expect(status == 78)
+      let lines = errors.split(separator: "\n")
+      #expect(lines.count > 1)
+      return lines
+    }
+    #expect(try lines("$(stat -Lc %d:%i /proc/self/fd/2)").allSatisfy { $0.hasPrefix("<3>") })
+    // Inherited from a service, but standard error goes elsewhere.
+    #expect(try lines("1:2").allSatisfy { !$0.hasPrefix("<") })
   }
 
   @Test func aPluginThatHangsDoesNotKeepTheNodeFromEnding() throws {

@@ -16,7 +16,7 @@ private struct Seen {
   let reloads = setting("BACKPLANE_TEST_RELOADS", default: 400)
   let node = try NodeProcess(
     configuration: """
-      reload: {watch: false}
+      reload: {watch: false, probation_ms: 500}
       limits: {retained_images_max: 10000}
       slots:
         main: {kind: backend, url: "sqlite://"}

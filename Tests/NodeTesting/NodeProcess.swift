@@ -29,9 +29,11 @@ public final class NodeProcess: @unchecked Sendable {
   ///   - environment: added to an otherwise empty environment; PORT is a free port unless given.
   ///   - configuration: the text of backplane.yaml; nil: none.
   ///   - port: where it will answer, when its configuration says so and `environment` has an empty PORT.
+  ///   - command: what to run in place of the built executable's `serve`; it must end up being the node's process.
   public init(
     folder: TemporaryFolder? = nil, plugins: [String] = BuiltProducts.bundled, environment: [String: String] = [:],
-    configuration: String? = nil, port givenPort: Int? = nil, arguments: [String] = [], waits: Bool = true
+    configuration: String? = nil, port givenPort: Int? = nil, arguments: [String] = [],
+    command: [String] = [BuiltProducts.backplane, "serve"], waits: Bool = true
   ) throws {
     let folder = try folder ?? TemporaryFolder()
     self.folder = folder
@@ -49,8 +51,8 @@ public final class NodeProcess: @unchecked Sendable {
     logFile = folder.path + "/node-\(UUID().uuidString.prefix(4)).log"
     _ = FileManager.default.createFile(atPath: logFile, contents: nil)
     process = Process()
-    process.executableURL = URL(fileURLWithPath: BuiltProducts.backplane)
-    process.arguments = ["serve"] + arguments
+    process.executableURL = URL(fileURLWithPath: command[0])
+    process.arguments = Array(command.dropFirst()) + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
     process.environment = variables
     process.standardInput = FileHandle.nullDevice

@@ -165,7 +165,8 @@ public enum ConfigurationLoader {
 
   private static func reload(_ settings: ScalarSettings) -> NodeConfiguration.Reload {
     NodeConfiguration.Reload(
-      settleMs: settings.integer("reload.settle_ms"), startTimeoutMs: settings.integer("reload.start_timeout_ms"),
+      settleMs: settings.integer("reload.settle_ms"), removalGraceMs: settings.integer("reload.removal_grace_ms"),
+      startTimeoutMs: settings.integer("reload.start_timeout_ms"),
       probeTimeoutMs: settings.integer("reload.probe_timeout_ms"),
       drainSoftMs: settings.integer("reload.drain_soft_ms"), drainHardMs: settings.integer("reload.drain_hard_ms"),
       cancelGraceMs: settings.integer("reload.cancel_grace_ms"),

@@ -75,6 +75,8 @@ public struct NodeConfiguration: Sendable, Equatable {
   public struct Reload: Sendable, Equatable {
     /// How long a dropped file must be unchanged before it is taken.
     public var settleMs: Int
+    /// How long a file that vanished is treated as still there.
+    public var removalGraceMs: Int
     /// Bound on a plugin's `start`.
     public var startTimeoutMs: Int
     /// Bound on the probe process.
@@ -109,8 +111,8 @@ public struct NodeConfiguration: Sendable, Equatable {
 
     /// Least severe first.
     public enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
-    /// How a log line is written.
-    public enum Format: String, Sendable, CaseIterable { case text, json, logfmt }
+    /// How an event is written; `auto` is journald's native fields under journald, else text.
+    public enum Format: String, Sendable, CaseIterable { case auto, text, json, logfmt }
   }
 }
 

@@ -107,6 +107,9 @@ public enum SettingCatalog {
       "reload.settle_ms", .integer(0...60_000), default: "250", unit: "ms",
       "How long a dropped file must be unchanged before it is taken."),
     Setting(
+      "reload.removal_grace_ms", .integer(0...600_000), default: "2000", unit: "ms",
+      "How long a plugin file that was removed counts as still there, since its successor may be on its way."),
+    Setting(
       "reload.start_timeout_ms", .integer(10...600_000), default: "10000", unit: "ms", "Bound on a plugin's start."),
     Setting(
       "reload.probe_timeout_ms", .integer(10...600_000), default: "5000", unit: "ms", "Bound on the probe process."),
@@ -143,8 +146,8 @@ public enum SettingCatalog {
       "log.level", .choice(NodeConfiguration.Log.Level.allCases.map(\.rawValue)), default: "info", flag: "--log-level",
       "Least severe level that is logged."),
     Setting(
-      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "text",
-      flag: "--log-format", "How a log line is written."),
+      "log.format", .choice(NodeConfiguration.Log.Format.allCases.map(\.rawValue)), default: "auto",
+      flag: "--log-format", "How an event is written; auto: fields of the journal under journald, else text."),
   ]
 
   static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })

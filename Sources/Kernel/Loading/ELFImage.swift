@@ -18,8 +18,9 @@ public struct ELFImage: Equatable, Sendable {
   public var wantsExecutableStack = true
   /// Whether the asked symbol is defined, a function, and visible to `dlsym`.
   public var exportsEntry = false
-  /// Whether any dynamic symbol is STB_GNU_UNIQUE: such a variable is shared by all images in the process.
-  public var hasUniqueSymbols = false
+  /// The first variable that it defines as STB_GNU_UNIQUE: such a one is shared by all images in the process, so that an
+  /// earlier version's value would be used. nil: there is none.
+  public var uniqueSymbol: String?
 }
 
 /// Why bytes are not a shared library that this kernel can read.

@@ -321,7 +321,9 @@ public struct ELFReader {
       let info = bytes[Int(at + 4)]
       let visibility = bytes[Int(at + 5)] & 3
       let binding = info >> 4
-      if binding == 10 { image.hasUniqueSymbols = true }
+      if binding == 10, section != 0, image.uniqueSymbol == nil {
+        image.uniqueSymbol = text(strings, at: UInt64(name)) ?? "?"
+      }
       let isVisible = visibility == 0 || visibility == 3
       let isFunction = info & 0xf == 2
       if !image.exportsEntry, section != 0, binding == 1 || binding == 2, isFunction, isVisible,

@@ -94,7 +94,7 @@ final class ImageStore: Sendable {
         file: plugin.sourcePath, phase: .loaded, code: code,
         sentence: "\(Wording.printable(plugin.sourcePath)): \(sentence)")
     }
-    openFoundation(for: plugin)
+    openSwiftLibraries(for: plugin)
     // Its initialisers run in here.
     let opening = MarkTable.shared.add(opening: plugin)
     defer { MarkTable.shared.remove(opening) }
@@ -126,10 +126,12 @@ final class ImageStore: Sendable {
     return Image(plugin, entry: entry)
   }
 
-  /// A plugin elsewhere does not find Foundation by itself, because a run path is not transitive: open ours first, and
-  /// its name satisfies the plugin.
-  private static func openFoundation(for plugin: VerifiedPlugin) {
-    let wanted = plugin.neededLibraries.filter { $0.hasPrefix("libFoundation") || $0.hasPrefix("lib_Foundation") }
+  /// A plugin elsewhere does not find Foundation and the rest of Swift's libraries by itself, because a run path is not
+  /// transitive: open ours first, and its name satisfies the plugin. One that we have not is left to the loader.
+  private static func openSwiftLibraries(for plugin: VerifiedPlugin) {
+    let wanted = plugin.neededLibraries.filter { name in
+      ["libFoundation", "lib_Foundation", "libswift"].contains { name.hasPrefix($0) }
+    }
     guard !wanted.isEmpty else { return }
     // Any address of the Swift runtime's says in which folder it lies.
     guard let symbol = dlsym(nil, "swift_retain"), let name = bp_shim_image_of(symbol) else { return }

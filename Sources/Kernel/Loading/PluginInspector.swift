@@ -18,8 +18,8 @@ public enum PluginInspector {
 
   public static func inspect(_ path: String) -> Description {
     do throws(Refusal) {
-      let (manifest, _) = try Verify(abi: Verify.kernelABI).inspect(path)
-      return Description(file: path, manifest: manifest, warnings: manifest.warnings)
+      let (manifest, image) = try Verify(abi: Verify.kernelABI).inspect(path)
+      return Description(file: path, manifest: manifest, warnings: manifest.warnings + Verify.warnings(image))
     } catch { return Description(file: path, refusal: error) }
   }
 }
@@ -46,7 +46,7 @@ extension Kernel {
       PluginCataloguer.Request(
         directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
-        settleMs: node.reload.settleMs, now: ["*"]))
+        settleMs: node.reload.settleMs, removalGraceMs: 0, now: ["*"]))
     let prober = Prober(
       executable: probeExecutable, stateDirectory: node.directories.state,
       scratchParent: node.directories.state + "/scratch")

@@ -54,6 +54,7 @@ public struct Refusal: Error, Equatable, Hashable, Sendable, CustomStringConvert
     public static let symbolMissing = "plugin.symbol-missing"
     public static let staticTLS = "plugin.static-tls"
     public static let textRelocations = "plugin.text-relocations"
+    public static let uniqueSymbols = "plugin.unique-symbols"
     public static let executableStack = "plugin.executable-stack"
   }
 }

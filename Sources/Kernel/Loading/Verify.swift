@@ -65,7 +65,7 @@ public struct Verify: Sendable {
     let (manifest, image) = try inspect(staged.path, named: source)
     return VerifiedPlugin(
       manifest: manifest, contentHash: staged.contentHash, stagedPath: staged.path, sourcePath: source,
-      neededLibraries: image.neededLibraries, warnings: manifest.warnings + warnings(image, source))
+      neededLibraries: image.neededLibraries, warnings: manifest.warnings + Self.warnings(image))
   }
 
   /// The checks of the content alone, for `plugin inspect` on a file that is not staged.
@@ -93,6 +93,7 @@ public struct Verify: Sendable {
     }
     let manifest = try Manifest.parse(json, file: file)
     guard manifest.abi == abi else { throw abiRefusal(file, manifest.abi) }
+    try checkUnique(image, file)
     guard image.exportsEntry else {
       throw refusal(
         file, Refusal.Code.symbolMissing,
@@ -135,6 +136,15 @@ public struct Verify: Sendable {
     }
   }
 
+  private func checkUnique(_ image: ELFImage, _ file: String) throws(Refusal) {
+    guard let symbol = image.uniqueSymbol else { return }
+    throw refusal(
+      file, Refusal.Code.uniqueSymbols,
+      "defines the variable \(Wording.quoted(symbol)) as STB_GNU_UNIQUE, so that every version loaded later would use the "
+        + "first one's; compile it with -fno-gnu-unique, or hide it with the version script that leaves the entry alone."
+    )
+  }
+
   private func abiRefusal(_ file: String, _ found: Manifest.ABI) -> Refusal {
     let isNewer = (found.major, found.minor) > (abi.major, abi.minor)
     return refusal(
@@ -144,17 +154,13 @@ public struct Verify: Sendable {
         + " against the headers of ABI \(abi).")
   }
 
-  private func warnings(_ image: ELFImage, _ file: String) -> [String] {
+  /// Sentences about a file that is taken all the same.
+  static func warnings(_ image: ELFImage) -> [String] {
     var warnings: [String] = []
-    if image.hasUniqueSymbols {
+    for library in image.neededLibraries where !SystemLibraries.contain(library) {
       warnings.append(
-        "\(Wording.printable(file)) has STB_GNU_UNIQUE symbols, so variables of an earlier version would be used by this "
-          + "one; compile it with -fno-gnu-unique.")
-    }
-    for library in image.neededLibraries where library.contains("/") {
-      warnings.append(
-        "\(Wording.printable(file)) needs the library \(Wording.quoted(library)) by path; link it statically, since the "
-          + "plugin is opened from a copy and such a library is never replaced while the kernel runs.")
+        "it needs the library \(Wording.quoted(library)), which is loaded once for all plugins and versions: a newer one "
+          + "takes effect at the next start. Link it statically if it is the plugin's own")
     }
     return warnings
   }

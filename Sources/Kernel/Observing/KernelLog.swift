@@ -3,16 +3,23 @@ import Glibc
 import Logging
 import Synchronization
 
-/// The kernel's log: one line for each event, to standard error.
+/// The kernel's log: each event is an entry of the journal, or a line to standard error.
 public final class KernelLog: Sendable {
   private let settings: Mutex<NodeConfiguration.Log>
-  private let logger: Logger
+  private let journal: Journal?
+  /// Where lines go: standard error, except in a test.
+  private let descriptor: Int32
   /// Log events of plugins that the rate limit dropped.
   let dropped = Atomic<UInt64>(0)
 
-  public init(_ settings: NodeConfiguration.Log) {
+  public convenience init(_ settings: NodeConfiguration.Log) {
+    self.init(settings, journal: Journal.ofThisProcess, descriptor: STDERR_FILENO)
+  }
+
+  init(_ settings: NodeConfiguration.Log, journal: Journal?, descriptor: Int32) {
     self.settings = Mutex(settings)
-    logger = Logger(label: "backplane") { _ in LineLogHandler(format: settings.format, logLevel: .trace) }
+    self.journal = journal
+    self.descriptor = descriptor
   }
 
   /// Takes effect with the next event.
@@ -27,9 +34,15 @@ public final class KernelLog: Sendable {
   private func write(_ level: Logger.Level, _ message: String, _ fields: [String: String]) {
     let settings = settings.withLock { $0 }
     guard level >= (Logger.Level(rawValue: settings.level.rawValue) ?? .info) else { return }
-    var handler = LineLogHandler(format: settings.format, logLevel: .trace)
-    handler.metadata = fields.mapValues { .string(Redaction.redact($0)) }
-    handler.write(level, message)
+    let fields = fields.map { ($0.key, Redaction.redact($0.value)) }.sorted { $0.0 < $1.0 }
+    if settings.format == .auto, let journal {
+      let entry = JournalEntry(level, summary: LogLine.summary(message, fields), fields: fields)
+      if journal.send(entry.bytes) { return }
+      // It is behind or being restarted: its stream on standard error has a buffer of its own.
+    }
+    var line = journal == nil ? "" : Journal.prefix(level)
+    line += LogLine.text(settings.format, level, message, fields) + "\n"
+    line.withUTF8 { bytes in _ = Glibc.write(descriptor, bytes.baseAddress, bytes.count) }
   }
 
   /// An event of a plugin's, rate-limited for each instance.
@@ -54,50 +67,44 @@ public final class KernelLog: Sendable {
         write(.warning, "log events of a plugin were dropped", ["slot": instance.slot.name, "count": "\(missed)"])
       }
     }
-    var fields = ["slot": instance.slot.name, "plugin": instance.image.id, "version": instance.image.version]
-    for index in 0..<min(count, 32) { fields[list![index].key.text] = list![index].value.text }
+    var fields = [
+      "slot": instance.slot.name, "plugin": instance.image.id, "version": instance.image.version,
+      "generation": "\(instance.bornGeneration.load(ordering: .relaxed))",
+    ]
+    for index in 0..<min(count, 32) {
+      let key = list![index].key.text
+      // Who a plugin is, we say. (The journal's names have no case.)
+      if !["slot", "plugin", "version", "generation"].contains(key.lowercased()) {
+        fields[key] = list![index].value.text
+      }
+    }
     write(level, message.text, fields)
   }
 }
 
-/// Formats an event as text, JSON or logfmt and writes it with one system call, so that lines do not mix.
-struct LineLogHandler: LogHandler {
-  let format: NodeConfiguration.Log.Format
-  var logLevel: Logger.Level
-  var metadata: Logger.Metadata = [:]
-
-  init(format: NodeConfiguration.Log.Format, logLevel: Logger.Level) {
-    self.format = format
-    self.logLevel = logLevel
-  }
-
-  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-    get { metadata[key] }
-    set { metadata[key] = newValue }
-  }
-
-  func log(event: LogEvent) {
-    write(event.level, event.message.description)
-  }
-
-  func write(_ level: Logger.Level, _ message: String) {
-    let fields = metadata.map { ($0.key, "\($0.value)") }.sorted { $0.0 < $1.0 }
+/// An event as a line of text, JSON or logfmt, without its line break. It is written with one system call, so that lines do
+/// not mix.
+enum LogLine {
+  static func text(
+    _ format: NodeConfiguration.Log.Format, _ level: Logger.Level, _ message: String, _ fields: [(String, String)]
+  ) -> String {
     let time = Timestamp.now()
-    var line = ""
     switch format {
-    case .text:
-      line = "\(time) \(level.rawValue) \(message)"
-      for (key, value) in fields { line += " \(key)=\(Self.quoted(value))" }
+    case .auto, .text: return "\(time) \(level.rawValue) \(summary(message, fields))"
     case .logfmt:
-      line = "ts=\(time) level=\(level.rawValue) msg=\(Self.jsonText(message))"
-      for (key, value) in fields { line += " \(key)=\(Self.quoted(value))" }
+      return "ts=\(time) level=\(level.rawValue) msg=\(jsonText(message))" + pairs(fields)
     case .json:
-      line = "{\"ts\":\"\(time)\",\"level\":\"\(level.rawValue)\",\"msg\":\(Self.jsonText(message))"
-      for (key, value) in fields { line += ",\(Self.jsonText(key)):\(Self.jsonText(value))" }
-      line += "}"
+      var line = "{\"ts\":\"\(time)\",\"level\":\"\(level.rawValue)\",\"msg\":\(jsonText(message))"
+      for (key, value) in fields { line += ",\(jsonText(key)):\(jsonText(value))" }
+      return line + "}"
     }
-    line += "\n"
-    line.withUTF8 { bytes in _ = Glibc.write(2, bytes.baseAddress, bytes.count) }
+  }
+
+  /// The message and its fields.
+  static func summary(_ message: String, _ fields: [(String, String)]) -> String { message + pairs(fields) }
+
+  private static func pairs(_ fields: [(String, String)]) -> String {
+    fields.map { " \($0.0)=\(quoted($0.1))" }.joined()
   }
 
   private static func quoted(_ text: String) -> String {

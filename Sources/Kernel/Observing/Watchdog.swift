@@ -9,7 +9,7 @@ final class Watchdog: @unchecked Sendable {
   // @unchecked: `seen`, `reported` and what follows them are used by the watch thread alone; `thread` in init and
   // shutDown only.
   private struct Seen {
-    let sequence: UInt64
+    let identity: UInt64
     let handle: UInt64
     let sinceNs: UInt64
     var isReported = false
@@ -63,18 +63,14 @@ final class Watchdog: @unchecked Sendable {
       guard let instance = thread.instance, instance.kernel === kernel else { continue }
       if isStuck(thread, instance, nowNs, limitNs) { stuck[thread.handle, default: 0] += 1 }
     }
-    let busy = Set(threads.map(\.index))
-    for (index, seen) in seen where !busy.contains(index) || threads.first(where: { $0.index == index })?.sequence != seen.sequence {
+    let present = Dictionary(uniqueKeysWithValues: threads.map { ($0.index, $0.identity) })
+    for (index, seen) in seen where present[index] != seen.identity {
       if seen.isReported, let instance = InstanceRegistry.shared.find(seen.handle) {
         kernel.log.notice(
           "a call that was stuck has come back",
           ["slot": instance.slot.name, "plugin": instance.image.id, "after_ms": "\((nowNs - seen.sinceNs) / 1_000_000)"])
       }
       self.seen[index] = nil
-    }
-    for thread in threads where seen[thread.index] == nil {
-      seen[thread.index] = Seen(
-        sequence: thread.sequence, handle: thread.handle, sinceNs: thread.startNs == 0 ? nowNs : thread.startNs)
     }
     count(stuck, lost: lost(nowNs, limitNs))
     checkSignals()
@@ -83,8 +79,11 @@ final class Watchdog: @unchecked Sendable {
 
   /// Life-cycle calls have bounds of their own: those are stuck that were abandoned.
   private func isStuck(_ thread: MarkedThread, _ instance: Instance, _ nowNs: UInt64, _ limitNs: UInt64) -> Bool {
-    guard var seen = seen[thread.index], seen.sequence == thread.sequence, nowNs - seen.sinceNs > limitNs,
-      !thread.call.isBounded || instance.state == .wedged
+    var seen = self.seen[thread.index].flatMap { $0.identity == thread.identity ? $0 : nil }
+      ?? Seen(
+        identity: thread.identity, handle: thread.handle, sinceNs: thread.startNs == 0 ? nowNs : thread.startNs)
+    if self.seen[thread.index]?.isReported != true { self.seen[thread.index] = seen }
+    guard nowNs > seen.sinceNs, nowNs - seen.sinceNs > limitNs, !thread.call.isBounded || instance.state == .wedged
     else { return false }
     guard !seen.isReported else { return true }
     seen.isReported = true
@@ -162,6 +161,12 @@ final class Watchdog: @unchecked Sendable {
     if let thread { pthread_join(thread, nil) }
     thread = nil
   }
+}
+
+extension MarkedThread {
+  /// Tells this call from the next one on its thread. By its beginning where that is known, because calls that nest in it
+  /// count on.
+  fileprivate var identity: UInt64 { startNs == 0 ? sequence : startNs }
 }
 
 extension MarkedCall {

@@ -14,8 +14,12 @@ final class History: Sendable {
 
   init(stateDirectory: String, limit: Int) {
     path = stateDirectory + "/history.jsonl"
-    let lines = (try? String(contentsOfFile: path, encoding: .utf8))?.split(separator: "\n") ?? []
-    let receipts = lines.suffix(limit).compactMap { try? JSONDecoder().decode(Receipt.self, from: Data($0.utf8)) }
+    let bytes = (try? Data(contentsOf: URL(fileURLWithPath: path))) ?? Data()
+    let wholeBytes = (bytes.lastIndex(of: UInt8(ascii: "\n")) ?? -1) + 1
+    // A crash or a power cut in the middle of a write leaves a piece of a line, which the next would be appended to.
+    if wholeBytes < bytes.count { truncate(path, off_t(wholeBytes)) }
+    let lines = bytes[..<wholeBytes].split(separator: UInt8(ascii: "\n"))
+    let receipts = lines.suffix(limit).compactMap { try? JSONDecoder().decode(Receipt.self, from: Data($0)) }
     state = Mutex(State(receipts: receipts, limit: limit, linesInFile: lines.count))
   }
 
@@ -44,7 +48,14 @@ final class History: Sendable {
           let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
           guard descriptor >= 0 else { return "\(path): \(String(cString: strerror(errno)))" }
           defer { close(descriptor) }
-          _ = line.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+          let end = lseek(descriptor, 0, SEEK_END)
+          let count = line.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+          guard count == line.count else {
+            let reason = String(cString: strerror(count < 0 ? errno : ENOSPC))
+            // Half a line would spoil the next one too.
+            if count > 0, end >= 0 { ftruncate(descriptor, end) }
+            return "\(path): \(reason)"
+          }
           state.linesInFile += 1
         }
         return nil

@@ -36,8 +36,9 @@ final class ReceiptKeeper {
     // A hint that came to nothing new is no event: an editor's temporary file must not fill the history.
     guard !isHint || isNews else { return }
     if isPublished, let directory = facts.stagingDirectory {
-      // Images that are mapped do not need their file any more; the ones that serve keep it for the next start.
-      _ = try? Staging(directory: directory).removeUnused(keeping: facts.kept, olderThanMs: 60_000)
+      // What is mapped does not need its file any more, but a child that is started anew does, and the next start.
+      let kept = facts.kept.union(InstanceRegistry.shared.contentHashes)
+      _ = try? Staging(directory: directory).removeUnused(keeping: kept, olderThanMs: 60_000)
     }
     if let problem = history.add(receipt) {
       kernel.log.warning("the receipt could not be written", ["reason": problem])

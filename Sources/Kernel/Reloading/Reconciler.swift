@@ -38,6 +38,8 @@ final class Reconciler {
   var trials = Trials()
   /// What was refused, by what was tried: not tried again until its file or its configuration changes.
   var refusedBuilds = RefusedBuilds()
+  /// When the last reconcile wants to be followed by another though nobody asks; nil: not at all.
+  private(set) var recheckMs: Int?
 
   init(_ kernel: KernelContext, _ world: any ReloadWorld, _ keeper: ReceiptKeeper) {
     self.kernel = kernel
@@ -51,6 +53,8 @@ final class Reconciler {
     var isPublished = false
     switch request.configuration {
     case .failure(let error):
+      // What was to be looked at again was not.
+      recheckMs = recheckMs.map { max($0, 1000) }
       let problems = (error as? ConfigurationError)?.problems.map(\.description) ?? ["\(error)"]
       transaction.refusals = problems.map { Receipt.Refused(configuration: $0) }
     case .success(let loaded):
@@ -96,7 +100,8 @@ final class Reconciler {
       PluginCataloguer.Request(
         directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
-        settleMs: node.reload.settleMs, now: request.now))
+        settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
+    recheckMs = catalog.recheckMs
     transaction.notes += catalog.notices
     transaction.ended("verified", nowNs: world.nowNs())
     // Counted from here: how long a file takes to settle is not ours.

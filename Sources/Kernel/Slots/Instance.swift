@@ -146,6 +146,9 @@ final class Instance: @unchecked Sendable {
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
     }
     stateTable = table("backplane.state/1", bp_state.self)
+    if let stateTable, Int(stateTable.pointee.format_version) != image.manifest.stateVersion {
+      return "backplane.state/1 of the manifest's state_version (it has format \(stateTable.pointee.format_version))"
+    }
     switch slot.kind {
     case .backend:
       if stateTable != nil { fence = Fence(kernel.lot) }

@@ -56,6 +56,19 @@ final class InstanceRegistry: @unchecked Sendable {
     return (entries + index).pointee.instance?.takeUnretainedValue()
   }
 
+  /// The contents of everything that is alive, serving or not: whoever removes a staged file asks first.
+  var contentHashes: Set<String> {
+    state.withLock { _ in
+      var hashes: Set<String> = []
+      for index in 0..<capacity where (entries + index).pointee.handle.load(ordering: .relaxed) != 0 {
+        if let hash = (entries + index).pointee.instance?._withUnsafeGuaranteedRef({ $0.image.contentHash }) {
+          hashes.insert(hash)
+        }
+      }
+      return hashes
+    }
+  }
+
   func withdraw(_ instance: Instance) {
     let index = Int(instance.handle & 0xffff) - 1
     state.withLock { state in

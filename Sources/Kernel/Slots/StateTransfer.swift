@@ -23,7 +23,7 @@ final class StateTransfer {
 
   /// Chunks that may be on their way at once.
   static let credits: UInt32 = 4
-  static let chunkSizeBytesMax = 1 << 20
+  static let chunkSizeBytesMax = Int(BP_STATE_CHUNK_BYTES_MAX)
 
   private let source: Instance
   /// All that was exported so far, in both phases.
@@ -132,7 +132,8 @@ final class StateTransfer {
     }
     guard let failure = ended else { return }
     let reason = failure.message.isEmpty ? CodeNames.name(failure.code) : failure.message
-    if failure.code == BP_UNIMPLEMENTED { throw .unreadable(reason) }
+    // state.h: said to the first chunk and to no other.
+    if failure.code == BP_UNIMPLEMENTED, phase == BP_STATE_SNAPSHOT, sequence == 0 { throw .unreadable(reason) }
     throw .failed("the successor did not take it: \(reason)")
   }
 

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "JournalShim.h"
 #include "Marks.h"
 
 /* What glibc has and Swift's Glibc module does not. Every function answers -1 and sets errno on failure. */

@@ -90,7 +90,7 @@ struct ConfigShow: AsyncParsableCommand, AnswersInJSON {
       }
       Output.line(JSONValue.object(["values": .array(values)]).text)
     } else {
-      for warning in loaded.warnings { Output.error("backplane: warning: \(warning)") }
+      for warning in loaded.warnings { Output.warning("\(warning)") }
       Output.table(["KEY", "VALUE", "ORIGIN"], loaded.values.map { [$0.key, $0.value, $0.origin.description] })
     }
   }

@@ -48,6 +48,7 @@ struct PluginInspect: AsyncParsableCommand, AnswersInJSON {
       rows.append(["kinds", plugin.kinds.joined(separator: ", ")])
       if !plugin.schemes.isEmpty { rows.append(["schemes", plugin.schemes.joined(separator: ", ")]) }
       if let manifest = plugin.manifest { rows.append(["manifest", manifest]) }
+      rows += plugin.warnings.map { ["warning", $0] }
       rows.append(["state", plugin.refusal ?? "good"])
       Output.table(["WHAT", "VALUE"], rows)
     }
@@ -121,7 +122,7 @@ extension KernelHooks.PluginDescription {
       "file": .string(file), "id": id.map(JSONValue.string) ?? .null, "version": version.map(JSONValue.string) ?? .null,
       "kinds": .array(kinds.map(JSONValue.string)), "schemes": .array(schemes.map(JSONValue.string)),
       "manifest": manifest.flatMap { JSONValue.parse(Array($0.utf8)) } ?? .null,
-      "refusal": refusal.map(JSONValue.string) ?? .null,
+      "warnings": .array(warnings.map(JSONValue.string)), "refusal": refusal.map(JSONValue.string) ?? .null,
     ])
   }
 }

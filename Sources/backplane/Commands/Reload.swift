@@ -12,8 +12,13 @@ struct Reload: AsyncParsableCommand, AnswersInJSON {
     help: ArgumentHelp("Do not wait for this file to settle, repeatable.", valueName: "file"))
   var now: [String] = []
 
-  @Flag(name: .long, help: "Replace a backend that keeps its data in memory only, though the data is lost.")
+  @Flag(
+    name: .long,
+    help: "Hand no state over: replace or remove a backend that keeps its data in memory only, though the data is lost.")
   var loseState = false
+
+  @Flag(name: .long, help: "Try again what was refused or rolled back, though nothing about it has changed.")
+  var retry = false
 
   @OptionGroup var options: ControlOptions
   @OptionGroup var output: OutputOptions
@@ -22,12 +27,8 @@ struct Reload: AsyncParsableCommand, AnswersInJSON {
     let directory = FileManager.default.currentDirectoryPath
     // The node's working directory is not ours.
     let files = now.map { JSONValue.string($0.hasPrefix("/") ? $0 : directory + "/" + $0) }
-    let answer = try await options.ask("reload", ["now": .array(files), "lose_state": .bool(loseState)])
-    guard let receipt = answer["receipt"] else {
-      throw CommandFailure(.internal, "the node's answer has no receipt.")
-    }
-    let text = ReceiptText(receipt: receipt)
-    if output.json { Output.line(receipt.text) } else { text.sentences.forEach(Output.line) }
-    if let status = text.failureStatus { throw CommandFailure.answered(status) }
+    let answer = try await options.ask(
+      "reload", ["now": .array(files), "lose_state": .bool(loseState), "retry": .bool(retry)])
+    try ReceiptText.tell(answer, output)
   }
 }

@@ -12,7 +12,7 @@ struct Serve: AsyncParsableCommand, AnswersInJSON {
     var options = options
     if output.json, options.logFormat == nil { options.logFormat = "json" }
     let loaded = try options.load()
-    for warning in loaded.warnings { Output.error("backplane: warning: \(warning)") }
+    for warning in loaded.warnings { Output.warning("\(warning)") }
     let flags = options.flags
     let environment = ProcessInfo.processInfo.environment
     let workingDirectory = FileManager.default.currentDirectoryPath

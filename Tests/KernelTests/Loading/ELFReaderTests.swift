@@ -13,7 +13,7 @@ import Testing
     #expect(image.manifest == Array(TinyPlugin.manifest().utf8))
     #expect(image.neededLibraries.contains("libc.so.6"))
     #expect(!image.usesStaticTLS && !image.hasTextRelocations && !image.wantsExecutableStack)
-    #expect(!image.hasUniqueSymbols && !image.isExecutableProgram)
+    #expect(image.uniqueSymbol == nil && !image.isExecutableProgram)
   }
 
   @Test(arguments: [
@@ -61,7 +61,7 @@ import Testing
       code: TinyPlugin().code
         + "__asm__(\".data\\n.globl shared\\n.type shared, %gnu_unique_object\\n.size shared, 4\\nshared: .long 1\\n.text\");"
     )
-    #expect(try ELFReader.read(try unique.build(), entry: Self.entry).hasUniqueSymbols)
+    #expect(try ELFReader.read(try unique.build(), entry: Self.entry).uniqueSymbol == "shared")
     let needy = TinyPlugin(flags: ["-Wl,--no-as-needed", "-lm"])
     #expect(try ELFReader.read(try needy.build(), entry: Self.entry).neededLibraries.contains("libm.so.6"))
   }

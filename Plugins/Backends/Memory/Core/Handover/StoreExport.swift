@@ -2,9 +2,10 @@ import PluginAPI
 
 /// Handing over: the old instance's side.
 extension RecordStore {
-  /// Records that are looked at under one hold of the order lock: a few tens of microseconds.
-  private static let sliceRecords = 256
-  private static let sliceVisitsMax = 2_048
+  /// Records and nodes that are looked at under one hold of the order lock: a few tens of microseconds, at most, that a
+  /// write waits.
+  private static let sliceRecords = 64
+  private static let sliceVisitsMax = 512
 
   /// Records and where they stand, as they were under one hold of the order lock.
   private struct Slice {

@@ -189,7 +189,10 @@ static bp_code configure(void *pointer, const bp_configuration *configuration, c
 static bp_code start(void *pointer, uint64_t deadline_ns, const bp_report *report) {
   backend *self = pointer;
   (void)deadline_ns;
-  if (asked("start", TOY_HANG)) hang();
+  if (asked("start", TOY_HANG)) {
+    event(self, "hangs in start");
+    hang();
+  }
   if (asked("start", TOY_FAIL)) {
     toy_report(report, "", "the toy was built to fail in start");
     return BP_UNAVAILABLE;
