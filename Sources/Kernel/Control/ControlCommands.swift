@@ -42,6 +42,7 @@ enum ControlCommands {
         return ControlAnswer.failure("refused", "the slot '\(slot)' is not behind")
       }
       return ControlAnswer.success(["slot": slot])
+    case "generations": return ControlAnswer.success(kernel.generations())
     case "quarantine": return ControlAnswer.success(["quarantine": kernel.quarantined()])
     case "quarantine-clear":
       guard let plugin = request.plugin else { return ControlAnswer.failure("usage", "\"plugin\" is missing") }

@@ -244,10 +244,10 @@ enum NodeTable {
     _ completion: bp_completion
   ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
-    ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
+    let request = ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
-    }.run()
-    return 0
+    }
+    return request.start()
   }
 
   private static func list(

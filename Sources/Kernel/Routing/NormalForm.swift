@@ -47,6 +47,14 @@ enum NormalForm {
   private static func canonical<R>(
     _ normal: NormalURI, _ schema: Instance, _ body: (NormalURI?) -> R, _ unavailable: () -> R
   ) -> R {
+    // In flight as any call, so that an instance on its way out is not asked any more; its successor is.
+    schema.inFlight.add(1, ordering: .sequentiallyConsistent)
+    defer { schema.inFlight.subtract(1, ordering: .releasing) }
+    if schema.isClosed {
+      guard let (lease, successor) = Admission.successor(of: schema) else { return unavailable() }
+      defer { schema.kernel.ring.release(lease) }
+      return canonical(normal, successor, body, unavailable)
+    }
     guard let table = schema.schema, let function = table.pointee.canonical_uri else { return body(normal) }
     var written: [UInt8] = []
     let code = withUnsafeMutablePointer(to: &written) { pointer in

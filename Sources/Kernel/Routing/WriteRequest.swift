@@ -98,6 +98,17 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   var deadlineNs: UInt64 { call.deadlineNs }
 
+  var holding: RequestHolding? {
+    var calls: [(instance: Instance, call: MarkedCall)] = []
+    if let (judge, _) = openJudgement.withLock({ $0 }) { calls.append((judge, .judge)) }
+    legs.withLock { legs in
+      for index in legs.targets.indices where legs.tokens[index] != 0 && legs.outcomes[index] == nil {
+        calls.append((legs.targets[index], .apply))
+      }
+    }
+    return call.holding(verb == BP_VERB_DELETE ? .delete : .receive, lease.number, waitsFor: calls)
+  }
+
   func start() -> bp_token {
     guard !backends.isEmpty else {
       finish(.noBackend)
