@@ -58,6 +58,8 @@ final class ReadMultiRequest: @unchecked Sendable {
         }
         if let record = parent?.overlay(normal.bytes) { return NodeTable.answer(record, inner) }
         _ = ReadPath.read(caller, call.header.pointee, normal, lease, inner, answered: nil)
+      } unavailable: {
+        Answers.complete(inner, of: caller, .noCanonicalForm, as: bp_read_result.self)
       }
     }
   }
