@@ -163,7 +163,8 @@ extension Reconciler {
     if let written = current.stateTable?.pointee.format_version {
       guard let formats = target.stateFormats else { return "it takes no state" }
       guard formats.contains(written) else {
-        return "it reads state of format \(formats.lowerBound) to \(formats.upperBound), and format \(written) was written"
+        return
+          "it reads state of format \(formats.lowerBound) to \(formats.upperBound), and format \(written) was written"
       }
       return nil
     }
