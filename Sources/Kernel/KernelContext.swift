@@ -29,6 +29,8 @@ final class KernelContext: Sendable {
   let bodySizeBytesMax = Atomic<Int>(16 << 20)
   let listPageRecordsMax = Atomic<Int>(10_000)
   let readMultiMax = Atomic<Int>(50)
+  /// How isolated plugins are kept alive: for those that are made from now on.
+  let isolation = Mutex(IsolationSettings(hostExecutable: IsolationSettings.besideThisExecutable))
   /// What the reloads came to.
   let reloadCounts = Mutex(ReloadCounts())
   /// Writes that a backend missed though they were acknowledged.
@@ -55,6 +57,12 @@ final class KernelContext: Sendable {
     bodySizeBytesMax.store(limits.bodySizeBytesMax, ordering: .relaxed)
     listPageRecordsMax.store(limits.listPageRecordsMax, ordering: .relaxed)
     readMultiMax.store(limits.batchMessagesMax, ordering: .relaxed)
+  }
+
+  func apply(_ new: NodeConfiguration.Isolation, startTimeoutMs: Int) {
+    isolation.withLock { settings in
+      settings = IsolationSettings(hostExecutable: settings.hostExecutable, new, startTimeoutMs: startTimeoutMs)
+    }
   }
 
   func shutDown() {

@@ -107,7 +107,7 @@ import Testing
   @Test func drainPastTheHardLimit() throws {
     let node = try UnrulyNode(
       .never, in: .read, keys: "obeys_cancel: true",
-      settings: "reload: {watch: false, drain_soft_ms: 200, drain_hard_ms: 400}")
+      settings: "reload: {watch: false, probation_ms: 0, drain_soft_ms: 200, drain_hard_ms: 400}")
     let client = TestThreads()
     let answer = Shared<Int?>(nil)
     let port = node.node.port

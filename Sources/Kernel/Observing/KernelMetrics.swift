@@ -100,6 +100,7 @@ enum KernelMetrics {
     metrics.counter(
       "backplane_direct_calls_slow", help: "Direct calls that took over 1 ms.", labels: labels,
       instance.directness.slowCalls.load(ordering: .relaxed))
+    if let counts = instance.proxy?.counts { IsolationMetrics.add(counts, labels, &metrics) }
     for operation in Operation.allCases {
       let snapshot = instance.statistics.snapshot(operation)
       guard snapshot.count > 0 else { continue }

@@ -107,6 +107,9 @@ enum NodeTable {
       return ReadPath.read(caller, header, normal, lease, completion) {
         caller.outgoing.subtract(1, ordering: .releasing)
       }
+    } unavailable: {
+      Answers.complete(completion, of: caller, .noCanonicalForm, as: bp_read_result.self)
+      return 0
     }
     if token == 0 { caller.outgoing.subtract(1, ordering: .releasing) }
     return token
@@ -280,10 +283,18 @@ enum NodeTable {
     _ caller: Instance, _ header: bp_call, _ uri: [UInt8], _ query: ListQuery, _ lease: Lease,
     _ completion: bp_completion
   ) -> bp_token {
+    var isUnavailable = false
     let prefix: [UInt8]? = uri.withUnsafeBufferPointer { uri in
       NormalForm.with(bp_view(uri), lease.generation) { normal in
         normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
+      } unavailable: {
+        isUnavailable = true
+        return nil
       }
+    }
+    if isUnavailable {
+      Answers.complete(completion, of: caller, .noCanonicalForm, as: bp_list_result.self)
+      return 0
     }
     guard let prefix else {
       Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)

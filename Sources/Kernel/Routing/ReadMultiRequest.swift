@@ -82,6 +82,8 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
         if let record = parent?.overlay(normal.bytes) { return NodeTable.answer(record, inner) }
         let token = ReadPath.read(caller, call.header.pointee, normal, lease, inner, answered: nil)
         if token != 0 { pend(on: token) }
+      } unavailable: {
+        Answers.complete(inner, of: caller, .noCanonicalForm, as: bp_read_result.self)
       }
     }
   }

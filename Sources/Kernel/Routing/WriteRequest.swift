@@ -154,12 +154,20 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     var op = next.op
     // The normal form is kept in the arena: the op and every backend refer to it.
     var programLength = 0
+    var isUnavailable = false
     let isURI = NormalForm.with(op.uri, generation) { normal in
       guard let normal else { return false }
       programLength = normal.programLength
       let isSame = normal.bytes.baseAddress == UnsafePointer(op.uri.data) && normal.bytes.count == Int(op.uri.size)
       if !isSame { op.uri = arena.copy(bp_view(normal.bytes)) }
       return true
+    } unavailable: {
+      isUnavailable = true
+      return false
+    }
+    if isUnavailable {
+      finish(.noCanonicalForm)
+      return false
     }
     guard op.flags & BP_OP_TO_JUDGE != 0, verb == BP_VERB_PUT || judgesDeletes(generation, op, programLength) else {
       guard isURI else { return refuseURI(next) }

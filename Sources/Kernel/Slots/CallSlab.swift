@@ -160,6 +160,17 @@ final class CallSlab: @unchecked Sendable {
     push(index)
   }
 
+  /// What an open call of `handle` is; nil when the token is not a live one of it.
+  @inline(__always)
+  func operation(_ handle: bp_instance, _ token: bp_token) -> Operation? {
+    let index = Int(truncatingIfNeeded: token & ((1 << CallSlab.indexBits) - 1))
+    guard index < capacity else { return nil }
+    let record = records + index
+    let open = (token >> CallSlab.indexBits) << 8 | CallSlab.phaseOpen
+    guard record.pointee.word.load(ordering: .acquiring) == open, record.pointee.handle == handle else { return nil }
+    return record.pointee.operation
+  }
+
   private func push(_ index: Int) {
     var head = freeHead.load(ordering: .relaxed)
     while true {

@@ -20,6 +20,8 @@ final class Instance: @unchecked Sendable {
   /// The generation that first published it; 0 before.
   let bornGeneration = Atomic<UInt64>(0)
 
+  /// Set when it runs in a process of its own, before `create`.
+  var proxy: ProxyPlugin?
   private(set) var plugin: UnsafePointer<bp_plugin>?
   private(set) var backend: UnsafePointer<bp_backend>?
   private(set) var schema: UnsafePointer<bp_schema>?
