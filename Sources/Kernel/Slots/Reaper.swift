@@ -228,7 +228,12 @@ final class Reaper: @unchecked Sendable {
         retire(instance)
         continue
       }
-      kernel.wedged.add(instance, in: call)
+      // A child that does not come back is killed, and what it has ends with it.
+      if let proxy = instance.proxy {
+        proxy.kill("it had not come back from \(call) when its generation was to go (reload.cancel_grace_ms)")
+      } else {
+        kernel.wedged.add(instance, in: call)
+      }
     }
   }
 
