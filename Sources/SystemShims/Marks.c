@@ -174,6 +174,8 @@ int bp_marks_open(int descriptor, struct bp_marks_call_layout layout) {
   return 0;
 }
 
+bool bp_marks_is_open(void) { return is_open; }
+
 /* ------------------------------------------------------------------------------------------------------------------
  * Images
  */

@@ -47,8 +47,9 @@ enum NodeRun {
 final class NodeSignals: Sendable {
   private struct State: Sendable {
     var kernel: Kernel?
-    /// SIGHUP came before there was a kernel.
+    /// SIGHUP or SIGUSR1 came before there was a kernel.
     var isReloadWanted = false
+    var isStatusWanted = false
     var isEndWanted = false
   }
 
@@ -66,7 +67,12 @@ final class NodeSignals: Sendable {
           return state.isEndWanted ? nil : state.kernel
         }
         kernel?.hint("SIGHUP")
-      case SIGUSR1: state.withLock { $0.kernel }?.logStatus()
+      case SIGUSR1:
+        let kernel = state.withLock { state in
+          if state.kernel == nil { state.isStatusWanted = true }
+          return state.kernel
+        }
+        kernel?.logStatus()
       default:
         let isSecond = state.withLock { state in
           defer { state.isEndWanted = true }
@@ -80,11 +86,12 @@ final class NodeSignals: Sendable {
 
   /// Signals go to `kernel` from now on; what has come before is made good.
   func serves(_ kernel: Kernel) {
-    let isReloadWanted = state.withLock { state in
+    let wanted = state.withLock { state in
       state.kernel = kernel
-      return state.isReloadWanted
+      return state
     }
-    if isReloadWanted { kernel.hint("SIGHUP") }
+    if wanted.isStatusWanted { kernel.logStatus() }
+    if wanted.isReloadWanted && !wanted.isEndWanted { kernel.hint("SIGHUP") }
   }
 
   func waitForEnd() { end.wait() }

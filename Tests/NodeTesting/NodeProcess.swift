@@ -46,6 +46,10 @@ public final class NodeProcess: @unchecked Sendable {
     port = givenPort ?? environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
     var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin", "PORT": "\(port)"]
     if let path = ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] { variables["LD_LIBRARY_PATH"] = path }
+    // So that every test of whole nodes can be run with every plugin in a process of its own.
+    if let policy = ProcessInfo.processInfo.environment["BACKPLANE_ISOLATION_DEFAULT"] {
+      variables["BACKPLANE_ISOLATION_DEFAULT"] = policy
+    }
     variables["BACKEND_URL"] = configuration == nil ? "memory://" : nil
     for (key, value) in environment { variables[key] = value }
     logFile = folder.path + "/node-\(UUID().uuidString.prefix(4)).log"

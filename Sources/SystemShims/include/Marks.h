@@ -156,6 +156,9 @@ int bp_marks_open(int descriptor, struct bp_marks_call_layout layout);
 /* From here on a fatal signal of this process leaves a crash record, and then goes where it went before. */
 void bp_marks_watch_signals(void);
 
+/* Whether the marks lie in a file. */
+bool bp_marks_is_open(void);
+
 /* Whether a fatal signal still comes to us first: a plugin may have put a handler of its own there. Answers the first
  * signal that does not, or 0. */
 int bp_marks_lost_signal(void);

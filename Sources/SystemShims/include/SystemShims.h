@@ -44,4 +44,6 @@ int bp_shim_pidfd_kill(int descriptor, int signal);
 /* Waits for and reaps the process: its exit status, or the signal that ended it (else 0). */
 int bp_shim_pidfd_wait(int descriptor, int *signal, int *status);
 
+#include "IsolationShims.h"
+
 #endif
