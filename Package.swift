@@ -165,6 +165,7 @@ let benchmarks: [Target] = [
     dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
     path: "Benchmarks/Backends", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
 ]
