@@ -9,7 +9,8 @@ final class ControlServer: @unchecked Sendable {
   static let requestTimeoutMs: Int32 = 5000
   static let connectionsMax = 32
 
-  let descriptor: Int32
+  private let number: Atomic<Int32>
+  var descriptor: Int32 { number.load(ordering: .acquiring) }
   private let path: String
   private let wake: Int32
   private unowned let kernel: Kernel
@@ -25,12 +26,15 @@ final class ControlServer: @unchecked Sendable {
         sentence: "the control socket \(path) cannot be made (\(String(cString: strerror(errno)))); make "
           + "directories.runtime writable and short")
     }
-    self.descriptor = descriptor
+    number = Atomic(descriptor)
     self.path = path
     self.kernel = kernel
     // While a kernel is replaced two processes accept here: whoever comes second must not wait for the next.
     _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
     wake = bp_shim_eventfd()
+    OwnDescriptors.shared.add(descriptor, "the control socket") { [weak self] in
+      self?.number.store($0, ordering: .releasing)
+    }
     thread = Thread.start(name: "bp-control-socket") { [self] in accept() }
   }
 
@@ -42,6 +46,7 @@ final class ControlServer: @unchecked Sendable {
     _ = bp_shim_eventfd_signal(wake)
     if let thread { pthread_join(thread, nil) }
     thread = nil
+    OwnDescriptors.shared.remove(descriptor)
     close(descriptor)
     close(wake)
     if !isHandedOver { unlink(path) }
@@ -62,6 +67,11 @@ final class ControlServer: @unchecked Sendable {
       guard client >= 0 else {
         if errno == EINTR || errno == ECONNABORTED || errno == EAGAIN { continue }
         if errno == EMFILE || errno == ENFILE || errno == ENOMEM {
+          usleep(50_000)
+          continue
+        }
+        // A plugin may have closed it: the watchdog puts it back.
+        if !isClosed.load(ordering: .acquiring), errno == EBADF || errno == ENOTSOCK || errno == EINVAL {
           usleep(50_000)
           continue
         }

@@ -138,7 +138,9 @@ final class KernelWorld: ReloadWorld {
 
   func apply(_ reload: NodeConfiguration.Reload) {
     reaper.apply(
-      Reaper.Limits(drainSoftMs: reload.drainSoftMs, drainHardMs: reload.drainHardMs, stopMs: 10_000))
+      Reaper.Limits(
+        drainSoftMs: reload.drainSoftMs, drainHardMs: reload.drainHardMs, stopMs: 10_000,
+        cancelGraceMs: reload.cancelGraceMs))
   }
 
   func discard(_ instance: Instance) { reaper.discard(instance) }

@@ -192,9 +192,7 @@ final class SlotBuild: @unchecked Sendable {
     case .returned(BP_OK): return
     case .returned: throw SlotRefusals.startFailed(step, diagnostics.text, plugin, slot)
     case .timedOut:
-      instance?.state = .wedged
-      instance?.giveListenersBack()
-      instance?.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
+      if let instance { instance.kernel.wedged.add(instance, in: step) }
       throw SlotRefusals.timedOut(step, plugin, slot, timeoutMs)
     }
   }

@@ -244,10 +244,10 @@ enum NodeTable {
     _ completion: bp_completion
   ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
-    ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
+    let request = ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
-    }.run()
-    return 0
+    }
+    return request.start()
   }
 
   private static func list(
@@ -311,7 +311,9 @@ enum NodeTable {
     _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
     _ add: (@convention(c) (UnsafeMutableRawPointer?, bp_view) -> Void)?
   ) {
-    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else { return }
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else {
+      return
+    }
     defer { caller.kernel.ring.release(lease) }
     for route in lease.generation.programs where route.flags & BP_PROGRAM_UNLISTED == 0 {
       route.key.withUnsafeBufferPointer { add!(context, bp_view($0)) }
