@@ -154,8 +154,11 @@ public final class Kernel: @unchecked Sendable {
     notifier.ready(status: "generation \(generation.number): taken over from the process before")
     arrival.committed(receipt, context) { [context] in context.behind.reread() }
     // What has changed since, or could not be taken there.
-    queue.hint(Reconciler.pluginsTrigger)
+    queue.hint(Reconciler.pluginsTrigger, afterMs: commit.isReloadComing ? Kernel.comingReloadMs : 100)
   }
+
+  /// How long a new process waits for the reload that made it necessary before it looks by itself.
+  private static let comingReloadMs = 5000
 
   static let upgradeTrigger = "upgrade"
   static let imageLimitTrigger = "limits.retained_images_max"
@@ -192,15 +195,15 @@ public final class Kernel: @unchecked Sendable {
   /// Hands a signal on to the process that has taken over.
   public func forward(signal: Int32) { departed.withLock { $0 }?.process.signal(signal) }
 
-  private func upgrade(_ trigger: String, _ executable: String?) -> Receipt {
+  private func upgrade(_ trigger: String, _ executable: String?, isReloadComing: Bool = false) -> Receipt {
     notifier.reloading()
     var transaction = ReloadTransaction(nowNs: Clock.monotonicNs())
     let before = context.ring.currentNumber
-    let isDraining = arrival.map { $0.isAlone.get(untilNs: 0) == nil } ?? false
+    let isDraining = arrival.map { isDraining($0, transaction.startNs) } ?? false
     do throws(Refusal) {
       let done = try Departure.run(
         context, reconciler, notifier, trigger: trigger, executable: executable, control: control?.descriptor,
-        predecessors: isDraining ? arrival!.predecessors : 0, &transaction)
+        predecessors: isDraining ? arrival!.predecessors : 0, isReloadComing: isReloadComing, &transaction)
       depart(done)
       return done.receipt
     } catch {
@@ -211,6 +214,13 @@ public final class Kernel: @unchecked Sendable {
       notifier.ready(status: "generation \(receipt.generation): upgrade refused")
       return receipt
     }
+  }
+
+  /// Whether processes before this one still drain. So many that there may be no more are waited for.
+  private func isDraining(_ arrival: Arrival, _ nowNs: UInt64) -> Bool {
+    let timeoutMs = last.withLock { $0?.node.reload.upgradeTimeoutMs } ?? 0
+    let isFull = arrival.predecessors >= Departure.predecessorsMax
+    return arrival.isAlone.get(untilNs: isFull ? nowNs + UInt64(timeoutMs) * 1_000_000 : 0) == nil
   }
 
   /// The other process serves: nothing new begins here.
@@ -353,7 +363,7 @@ public final class Kernel: @unchecked Sendable {
       do {
         var receipt = reload(asked, notes: [])
         if reconciler.isUpgradeWanted {
-          let upgraded = upgrade(Kernel.imageLimitTrigger, nil)
+          let upgraded = upgrade(Kernel.imageLimitTrigger, nil, isReloadComing: !asked.waiting.isEmpty)
           if let done = departed.withLock({ $0 }) {
             ask(done, job)
             return 0

@@ -222,7 +222,7 @@ final class Reconciler {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
         try build.choose(node, kernel.quarantine)
-        if build.mode == .inProcess { try checkRetained(build.plugin, node.limits.retainedImagesMax) }
+        if build.mode == .inProcess { try checkRetained(build.plugin, plan, node.limits.retainedImagesMax) }
         try world.open(build, node)
         if !build.isExclusive {
           try world.start(
@@ -238,11 +238,10 @@ final class Reconciler {
   }
 
   /// An image is never unmapped, so their number has an end (architecture.md, point 10).
-  private func checkRetained(_ plugin: VerifiedPlugin, _ limit: Int) throws(Refusal) {
+  private func checkRetained(_ plugin: VerifiedPlugin, _ plan: ReloadPlan, _ limit: Int) throws(Refusal) {
     let images = world.images
     guard !images.contains(where: { $0.contentHash == plugin.contentHash }) else { return }
-    let live = Set(published?.slots.map(\.image.contentHash) ?? [])
-    let retained = images.filter { !live.contains($0.contentHash) }.count
+    let retained = retainedCount(plan)
     guard retained >= limit else { return }
     throw Refusal(
       file: plugin.sourcePath, phase: .loaded, code: Refusal.Code.tooManyImages,
@@ -251,13 +250,18 @@ final class Reconciler {
         + "the limit (limits.retained_images_max); a new process has none: `backplane upgrade`, then it is taken")
   }
 
+  /// Images that serve nothing, and will not by this plan.
+  private func retainedCount(_ plan: ReloadPlan) -> Int {
+    let live = Set((published?.slots.map(\.image.contentHash) ?? []) + plan.builds.map(\.plugin.contentHash))
+    return world.images.count { !live.contains($0.contentHash) }
+  }
+
   /// Whether what is new would be refused because too many images are mapped.
   private func isAtImageLimit(_ plan: ReloadPlan, _ node: NodeConfiguration) -> Bool {
     let mapped = Set(world.images.map(\.contentHash))
     let new = Set(plan.builds.filter { $0.mode == .inProcess }.map(\.plugin.contentHash)).subtracting(mapped)
-    let retained = mapped.subtracting(published?.slots.map(\.image.contentHash) ?? []).count
     // A new process has none; where that is the case already, another would not help.
-    return !new.isEmpty && retained > 0 && retained + new.count > node.limits.retainedImagesMax
+    return !new.isEmpty && retainedCount(plan) >= max(1, node.limits.retainedImagesMax)
   }
 
   func discard(_ plan: ReloadPlan) {

@@ -41,10 +41,13 @@ protocol ReloadWorld: AnyObject {
   func apply(_ reload: NodeConfiguration.Reload)
   /// Images that are mapped in this process.
   var images: [Image] { get }
+  /// What the paths in the directories held when they were last looked at.
+  var knownFiles: [PluginCataloguer.KnownFile] { get }
 }
 
 extension ReloadWorld {
   func beforeFence() throws(Refusal) {}
+  var knownFiles: [PluginCataloguer.KnownFile] { [] }
 }
 
 /// The kernel's.
@@ -62,6 +65,10 @@ final class KernelWorld: ReloadWorld {
   }
 
   var images: [Image] { store.images }
+
+  var knownFiles: [PluginCataloguer.KnownFile] { cataloguer.knownFiles }
+
+  func remember(_ files: [PluginCataloguer.KnownFile]) { cataloguer.remember(files) }
 
   func nowNs() -> UInt64 { Clock.monotonicNs() }
 

@@ -69,6 +69,7 @@ public final class Arrival: @unchecked Sendable {
     _ welcome: UpgradeMessage.Welcome, _ descriptors: [Int32], _ kernel: KernelContext, _ world: KernelWorld
   ) throws(Refusal) {
     let node = welcome.node
+    world.remember(welcome.files)
     startTimeoutMs = node.reload.startTimeoutMs
     var listeners: [String: [String: Listener]] = [:]
     for (listener, descriptor) in zip(welcome.listeners, descriptors) {

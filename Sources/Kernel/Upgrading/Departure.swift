@@ -8,7 +8,7 @@ import SystemShims
 /// The reload thread alone.
 final class Departure {
   /// So many processes may drain before the one that serves.
-  static let predecessorsMax = 8
+  static let predecessorsMax = 4
   /// How long the new process may take to say that it serves, once nothing can fail any more.
   private static let commitTimeoutMs: UInt64 = 30_000
 
@@ -46,9 +46,10 @@ final class Departure {
   ///   - executable: what to run; nil: what runs now.
   ///   - control: the listening control socket.
   ///   - predecessors: processes before this one that still drain.
+  ///   - isReloadComing: the reload that made it necessary is asked for again as soon as it is done.
   static func run(
     _ kernel: KernelContext, _ reconciler: Reconciler, _ notifier: ServiceManager, trigger: String, executable: String?,
-    control: Int32?, predecessors: Int, _ transaction: inout ReloadTransaction
+    control: Int32?, predecessors: Int, isReloadComing: Bool, _ transaction: inout ReloadTransaction
   ) throws(Refusal) -> Done {
     guard let origin = ProcessOrigin.current, let loaded = reconciler.configuration, let published = reconciler.published
     else { throw SlotRefusals.upgrade("this process is no node that can be replaced") }
@@ -72,7 +73,8 @@ final class Departure {
       kernel, reconciler, notifier, origin, process, line, deadlineNs: transaction.deadlineNs)
     do throws(Refusal) {
       let receipt = try departure.handOver(
-        loaded, published, trigger, control: control, predecessors: predecessors, &transaction)
+        loaded, published, trigger, control: control, predecessors: predecessors, isReloadComing: isReloadComing,
+        &transaction)
       return Done(process: process, line: line, receipt: receipt)
     } catch {
       departure.giveUp()
@@ -91,11 +93,13 @@ final class Departure {
 
   private func handOver(
     _ loaded: LoadedConfiguration, _ published: Generation, _ trigger: String, control: Int32?, predecessors: Int,
-    _ transaction: inout ReloadTransaction
+    isReloadComing: Bool, _ transaction: inout ReloadTransaction
   ) throws(Refusal) -> Receipt {
-    let before = published.number
-    guard case .hello(let hello) = try world.receive() else {
-      throw SlotRefusals.upgrade("the new process is no kernel that can take over")
+    let hello: UpgradeMessage.Hello
+    switch try world.receive() {
+    case .hello(let received): hello = received
+    case .refused(let refusals): throw UpgradeWorld.refusal(refusals)
+    default: throw SlotRefusals.upgrade("the new process is no kernel that can take over")
     }
     guard hello.protocolVersion == UpgradeMessage.protocolVersion else {
       throw SlotRefusals.upgrade(
@@ -106,7 +110,7 @@ final class Departure {
     try world.awaitDone()
     transaction.ended("started", nowNs: world.nowNs())
     try moveSlots(published, loaded, &transaction)
-    return try commit(hello, trigger, before, &transaction)
+    return try commit(hello, trigger, published, isReloadComing, &transaction)
   }
 
   private func welcome(
@@ -134,7 +138,7 @@ final class Departure {
           predecessors: predecessors + 1, slots: slots,
           missing: published.missing.map {
             UpgradeMessage.Missing(slot: $0.slot.name, plugin: $0.plugin, version: $0.version, reason: $0.reason)
-          }, listeners: listeners, refusedBuilds: reconciler.refusedBuilds)),
+          }, listeners: listeners, refusedBuilds: reconciler.refusedBuilds, files: reconciler.world.knownFiles)),
       descriptors: descriptors + (control.map { [$0] } ?? []))
   }
 
@@ -178,7 +182,8 @@ final class Departure {
   }
 
   private func commit(
-    _ hello: UpgradeMessage.Hello, _ trigger: String, _ before: UInt64, _ transaction: inout ReloadTransaction
+    _ hello: UpgradeMessage.Hello, _ trigger: String, _ published: Generation, _ isReloadComing: Bool,
+    _ transaction: inout ReloadTransaction
   ) throws(Refusal) -> Receipt {
     transaction.notes.insert("process \(getpid()) has handed over to process \(process.pid)", at: 0)
     if hello.version != BackplaneVersion.current {
@@ -189,13 +194,14 @@ final class Departure {
     } else {
       transaction.changes = []
     }
-    let receipt = reconciler.receipt(trigger, .applied, from: before, transaction)
+    let receipt = reconciler.receipt(trigger, .applied, from: published.number, transaction)
     // In this order: systemd takes what the new process says only when it knows that it is the main one.
     notifier.mainProcess(process.pid)
     line?.announce(process.pid)
-    let counters = UpgradeCounters(kernel, reconciler.published!)
+    let counters = UpgradeCounters(kernel, published)
     do throws(UpgradeChannel.Failure) {
-      try process.channel.send(.commit(UpgradeMessage.Commit(receipt: receipt, counters: counters)))
+      try process.channel.send(
+        .commit(UpgradeMessage.Commit(receipt: receipt, counters: counters, isReloadComing: isReloadComing)))
       let deadlineNs = Clock.monotonicNs() + Departure.commitTimeoutMs * 1_000_000
       if case .committed(let receipt) = try process.channel.receive(untilNs: deadlineNs).0 { return receipt }
       throw .garbled("no answer to the commit")

@@ -12,6 +12,8 @@ public enum Shepherd {
   /// Goes on in this process, which it replaces. Returns when that is not possible.
   static func become(_ line: Int32, current: pid_t, executable: String) {
     _ = fcntl(line, F_SETFD, 0)
+    // Kernels see by this that there is a shepherd, and end when it is gone.
+    shutdown(line, Int32(SHUT_WR))
     let arguments = [CommandLine.arguments[0], argument, "\(line)", "\(current)"]
     let copies = arguments.map { strdup($0) } + [nil]
     // The executable of the new process, since this one's may be gone.
@@ -31,8 +33,6 @@ public enum Shepherd {
     sigemptyset(&set)
     for signal in [SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGCHLD] { sigaddset(&set, signal) }
     pthread_sigmask(SIG_BLOCK, &set, nil)
-    // Kernels see by this that the shepherd is there, and end when it is gone.
-    shutdown(line, Int32(SHUT_WR))
     while true {
       follow(line, &current)
       reap(&current, line)

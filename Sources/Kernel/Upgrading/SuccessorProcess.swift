@@ -87,10 +87,10 @@ final class SuccessorProcess: Sendable {
 
   /// Kills it and waits for its end: what it held is free then. How it ended, when it had by itself.
   @discardableResult
-  func end() -> String {
+  func end(patienceMs: Int32 = 0) -> String {
     // It may be about to say by its status why it is gone.
     var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    let isGone = poll(&polled, 1, 0) > 0
+    let isGone = poll(&polled, 1, patienceMs) > 0
     if !isGone { signal(SIGKILL) }
     var (signal, status): (Int32, Int32) = (0, 0)
     _ = bp_shim_pidfd_wait(descriptor, &signal, &status)

@@ -64,12 +64,15 @@ enum UpgradeMessage: Codable, Sendable {
     /// One descriptor each, in this order; then one of the control socket, if there is one.
     var listeners: [Listener]
     var refusedBuilds: RefusedBuilds
+    var files: [PluginCataloguer.KnownFile]
   }
 
   struct Commit: Codable, Sendable {
     /// Without a number.
     var receipt: Receipt
     var counters: UpgradeCounters
+    /// The old process is about to ask for the reload that it could not do.
+    var isReloadComing: Bool
   }
 
   case hello(Hello)

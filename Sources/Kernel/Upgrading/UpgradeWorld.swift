@@ -24,9 +24,13 @@ final class UpgradeWorld: ReloadWorld {
     switch try receive() {
     case .done: return
     case .refused(let refusals):
-      throw SlotRefusals.upgrade("the new process refuses: " + refusals.map(\.message).joined(separator: "; "))
+      throw UpgradeWorld.refusal(refusals)
     default: throw SlotRefusals.upgrade("the new process does not answer what it was asked")
     }
+  }
+
+  static func refusal(_ refusals: [Receipt.Refused]) -> Refusal {
+    SlotRefusals.upgrade("the new process refuses: " + refusals.map(\.message).joined(separator: "; "))
   }
 
   func receive() throws(Refusal) -> UpgradeMessage {
@@ -39,7 +43,10 @@ final class UpgradeWorld: ReloadWorld {
 
   func refusal(_ failure: UpgradeChannel.Failure) -> Refusal {
     isGone = true
-    let ending = successor.end()
+    var patienceMs: Int32 = 0
+    // It has closed its end, and may not have ended yet.
+    if case .ended = failure { patienceMs = 500 }
+    let ending = successor.end(patienceMs: patienceMs)
     return SlotRefusals.upgrade(
       "the new process \(failure.clause)\(ending.isEmpty ? "" : " (\(ending)); its log says more")")
   }
@@ -140,6 +147,7 @@ final class UpgradeWorld: ReloadWorld {
   func quiesceTransports(of generation: Generation) { base.quiesceTransports(of: generation) }
   func apply(_ reload: NodeConfiguration.Reload) { base.apply(reload) }
   var images: [Image] { base.images }
+  var knownFiles: [PluginCataloguer.KnownFile] { base.knownFiles }
 }
 
 extension SlotRefusals {
