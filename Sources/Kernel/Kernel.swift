@@ -199,7 +199,7 @@ public final class Kernel: @unchecked Sendable {
     notifier.reloading()
     var transaction = ReloadTransaction(nowNs: Clock.monotonicNs())
     let before = context.ring.currentNumber
-    let isDraining = arrival.map { isDraining($0, transaction.startNs) } ?? false
+    let isDraining = arrival.map { self.isDraining($0, transaction.startNs) } ?? false
     do throws(Refusal) {
       let done = try Departure.run(
         context, reconciler, notifier, trigger: trigger, executable: executable, control: control?.descriptor,

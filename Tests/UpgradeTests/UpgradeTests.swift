@@ -96,13 +96,14 @@ import Testing
         reload: {watch: false, probation_ms: 0, drain_soft_ms: 500}
         slots: {main: {kind: backend, order: 0, url: "memory://"}, disk: {kind: backend, order: 1, url: "sqlite://"}}
         """)
-    func resources() throws -> (threads: Int, descriptors: Int) { node.resources(of: try node.servingPid()) }
     func settled() throws -> (threads: Int, descriptors: Int) {
-      var last = try resources()
+      // Asked once: to ask takes a thread and a descriptor.
+      let pid = try node.servingPid()
+      var last = node.resources(of: pid)
       var equal = 0
       #expect(
-        try Polling.until(seconds: 30, everyMs: 50) {
-          let now = try resources()
+        Polling.until(seconds: 30, everyMs: 50) {
+          let now = node.resources(of: pid)
           equal = now == last ? equal + 1 : 0
           last = now
           return equal >= 20
