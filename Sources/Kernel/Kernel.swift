@@ -258,7 +258,8 @@ public final class Kernel: @unchecked Sendable {
       switch run {
       case .orderly: break
       case .killed: log.notice("the run before this one was killed, or the machine went down; no plugin is to blame")
-      case .unreadable(let sentence): log.warning("the marks of a run before this one are left aside", ["reason": sentence])
+      case .unreadable(let sentence):
+        log.warning("the marks of a run before this one are left aside", ["reason": sentence])
       case .crashed(let crash):
         log.error(
           "the run before this one crashed",

@@ -31,6 +31,8 @@ final class KernelContext: Sendable {
   let readMultiMax = Atomic<Int>(50)
   /// How isolated plugins are kept alive: for those that are made from now on.
   let isolation = Mutex(IsolationSettings(hostExecutable: IsolationSettings.besideThisExecutable))
+  /// Slots that are compared with their predecessor.
+  let slotsOnProbation = Atomic<Int>(0)
   /// What the reloads came to.
   let reloadCounts = Mutex(ReloadCounts())
   /// Writes that a backend missed though they were acknowledged.

@@ -239,7 +239,8 @@ import Testing
     isOver.with { $0 = true }
     #expect(clients.join(seconds: 20))
     let refused = answers.with { $0 }.filter { $0.status != 200 }
-    #expect(!refused.isEmpty && refused.allSatisfy { $0.status == 503 && $0.headers["retry-after"] == "1" }, "\(refused)")
+    #expect(
+      !refused.isEmpty && refused.allSatisfy { $0.status == 503 && $0.headers["retry-after"] == "1" }, "\(refused)")
     #expect(held.with { $0 } == 404)
     #expect(try ledger.servingVersion() == "1.0.0")
     withExtendedLifetime(folder) {}

@@ -14,6 +14,7 @@ import Testing
   // One of each first: what is opened once for good (Foundation, the Swift runtime's threads) is there before counting.
   for number in 0..<StormFile.all.count { #expect(try storm.reload(number).outcome == "applied") }
   let before = try #require(storm.resourcesAtRest())
+  let namesBefore = node.resourceNames()
   let bytesBefore = node.residentBytes
 
   storm.begin()
@@ -32,7 +33,7 @@ import Testing
     #expect(try storm.reload(reloads + StormFile.all.count + number).outcome == "applied")
   }
   let isLevel = Polling.until(seconds: 60, everyMs: 100) { node.resources() == before }
-  #expect(isLevel, "threads and descriptors: \(before) before, \(node.resources()) after \(reloads) reloads")
+  #expect(isLevel, "\(before) before: \(namesBefore); \(node.resources()) after: \(node.resourceNames())")
   #expect(try node.metric("backplane_instances_wedged_total") == 0)
   #expect(try node.metric("backplane_generations_held") == 0)
   let retained = try node.metric("backplane_images_retained") ?? 0

@@ -131,6 +131,18 @@ public final class NodeProcess: @unchecked Sendable {
     )
   }
 
+  /// What the open descriptors are, and the threads' names: for the message of a test that counts them.
+  public func resourceNames() -> String {
+    let files = FileManager.default
+    let descriptors = ((try? files.contentsOfDirectory(atPath: "/proc/\(pid)/fd")) ?? []).map {
+      (try? files.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\($0)")) ?? "?"
+    }
+    let threads = ((try? files.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []).map {
+      ProcessFile.read("/proc/\(pid)/task/\($0)/comm").trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+    return "\(descriptors.sorted()) \(threads.sorted())"
+  }
+
   /// Resident memory, bytes.
   public var residentBytes: Int {
     guard let text = try? String(contentsOfFile: "/proc/\(pid)/statm", encoding: .utf8) else { return 0 }

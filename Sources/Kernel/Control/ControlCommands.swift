@@ -48,7 +48,8 @@ enum ControlCommands {
       guard let plugin = request.plugin else { return ControlAnswer.failure("usage", "\"plugin\" is missing") }
       let cleared = kernel.clearQuarantine(plugin)
       guard !cleared.isEmpty else {
-        return ControlAnswer.failure("refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
+        return ControlAnswer.failure(
+          "refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
       }
       return ControlAnswer.success(["quarantine": cleared])
     default:

@@ -37,8 +37,11 @@ struct Health {
       && slots.allSatisfy { $0.kind == "backend" || $0.state != BP_HEALTH_UNHEALTHY }
     let worst = slots.map(\.state).max() ?? BP_HEALTH_HEALTHY
     let isAlarmed = generation.slots.first.map { !$0.kernel.wedged.all.isEmpty } ?? false
-    let state = !isReady ? BP_HEALTH_UNHEALTHY : worst == BP_HEALTH_HEALTHY && !isAlarmed && OwnDescriptors.shared.alarms.isEmpty
-      ? BP_HEALTH_HEALTHY : BP_HEALTH_DEGRADED
+    let state =
+      !isReady
+      ? BP_HEALTH_UNHEALTHY
+      : worst == BP_HEALTH_HEALTHY && !isAlarmed && OwnDescriptors.shared.alarms.isEmpty
+        ? BP_HEALTH_HEALTHY : BP_HEALTH_DEGRADED
     return Health(slots: slots, state: state, isReady: isReady)
   }
 

@@ -33,6 +33,15 @@ enum KernelMetrics {
       kernel.log.dropped.load(ordering: .relaxed))
     metrics.gauge(
       "backplane_requests_pending", help: "Requests that wait for a plugin.", Double(kernel.requests.count))
+    metrics.gauge(
+      "backplane_requests_parked", help: "Requests that wait while a slot is handed over.", Double(kernel.lot.parked))
+    metrics.counter(
+      "backplane_requests_parked_refused",
+      help: "Requests that were refused because as many were parked as may (limits.parked_requests_max).",
+      kernel.lot.refused.load(ordering: .relaxed))
+    metrics.gauge(
+      "backplane_slots_on_probation", help: "Replaced slots that are compared with their predecessor.",
+      Double(kernel.slotsOnProbation.load(ordering: .relaxed)))
     let reloads = kernel.reloadCounts.withLock { $0 }
     for (outcome, count) in reloads.outcomes.sorted(by: { $0.key < $1.key }) {
       metrics.counter("backplane_reloads", help: "Reloads by outcome.", labels: [("outcome", outcome)], count)

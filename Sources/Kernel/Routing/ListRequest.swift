@@ -258,6 +258,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     fail(CallFailure(code: code, "\(message)", isRetryable: true))
-    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
   }
 }

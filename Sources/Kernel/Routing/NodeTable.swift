@@ -311,7 +311,9 @@ enum NodeTable {
     _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
     _ add: (@convention(c) (UnsafeMutableRawPointer?, bp_view) -> Void)?
   ) {
-    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else { return }
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else {
+      return
+    }
     defer { caller.kernel.ring.release(lease) }
     for route in lease.generation.programs where route.flags & BP_PROGRAM_UNLISTED == 0 {
       route.key.withUnsafeBufferPointer { add!(context, bp_view($0)) }

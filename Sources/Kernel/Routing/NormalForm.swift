@@ -52,7 +52,7 @@ enum NormalForm {
     schema.inFlight.add(1, ordering: .sequentiallyConsistent)
     guard !schema.isClosed else {
       schema.inFlight.subtract(1, ordering: .releasing)
-      guard let (lease, successor) = Admission.successor(of: schema) else { return body(normal) }
+      guard let (lease, successor) = Admission.successor(of: schema) else { return unavailable() }
       defer { schema.kernel.ring.release(lease) }
       return canonical(normal, successor, body, unavailable)
     }

@@ -148,6 +148,6 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     Answers.with(code, message, retryable: true, as: bp_read_result.self, answer)
-    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
   }
 }

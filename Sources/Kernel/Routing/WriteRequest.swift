@@ -644,9 +644,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
         givenUp: CallFailure(code: code, "\(message) before enough backends took the write", isRetryable: true))
     } else {
       finish(CallFailure(code: code, "\(message)", isRetryable: true))
-      if let (judge, token) = openJudgement.withLock({ $0 }) { judge.cancel(token) }
+      if let (judge, token) = openJudgement.withLock({ $0 }) { judge.giveUp(token, code) }
     }
-    let (targets, tokens) = legs.withLock { ($0.targets, $0.tokens) }
-    for (backend, token) in zip(targets, tokens) where token != 0 { backend.cancel(token) }
+    let open = legs.withLock { legs in
+      legs.outcomes.indices.filter { legs.outcomes[$0] == nil && legs.tokens[$0] != 0 }.map {
+        (legs.targets[$0], legs.tokens[$0])
+      }
+    }
+    for (backend, token) in open { backend.giveUp(token, code) }
   }
 }

@@ -208,6 +208,12 @@ final class Instance: @unchecked Sendable {
     return isBlockingDone && isApplyingDone
   }
 
+  /// The request of an open call was given up for `code`.
+  func giveUp(_ token: bp_token, _ code: bp_code) {
+    if code == BP_DEADLINE_EXCEEDED { overdue.add(1, ordering: .relaxed) }
+    cancel(token)
+  }
+
   func cancel(_ token: bp_token) {
     guard state == .serving || state == .quiesced else { return }
     guard let cancel = plugin?.pointee.cancel else { return }

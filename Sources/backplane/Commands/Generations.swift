@@ -25,7 +25,8 @@ struct Generations: AsyncParsableCommand, AnswersInJSON {
       Output.line(
         Output.printable(
           "Wedged: slot \(wedged["slot"]?.cell ?? "?"), \(wedged["plugin"]?.cell ?? "?") "
-            + "\(wedged["version"]?.cell ?? "?"), in \(wedged["call"]?.cell ?? "?") for \(Self.seconds(wedged["age_ms"]))."))
+            + "\(wedged["version"]?.cell ?? "?"), in \(wedged["call"]?.cell ?? "?") for \(Self.seconds(wedged["age_ms"]))."
+        ))
     }
   }
 
