@@ -155,7 +155,8 @@ let nodeTests: [Target] = [
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
-    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"], swiftSettings: swift6),
+    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
   .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 

@@ -46,7 +46,8 @@ final class Waiting: @unchecked Sendable {
     let lease = firstHeld(draining)
     #expect(lease["request"] as? String == "read" && lease["call"] as? String == "read", "\(lease)")
     #expect(lease["slot"] as? String == "rogue" && lease["version"] as? String == "1.0.0", "\(lease)")
-    #expect((lease["peer"] as? String)?.contains("127.0.0.1") == true && lease["answered"] as? Bool == false, "\(lease)")
+    #expect(
+      (lease["peer"] as? String)?.contains("127.0.0.1") == true && lease["answered"] as? Bool == false, "\(lease)")
 
     // The soft limit names it, the hard one answers its client.
     #expect(Polling.until { rogue.node.log.contains("a superseded generation is still held") })
