@@ -121,7 +121,7 @@ let tests: [Target] = [
   .testTarget(
     name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
-  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", boundary], swiftSettings: swift6),
+  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
@@ -173,7 +173,8 @@ let nodeTests: [Target] = [
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
-    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
+    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
   .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 
