@@ -110,9 +110,9 @@ final class OwnDescriptors: Sendable {
 
   /// Those who run in this process, and first those who are in a call now.
   private static func suspects(_ kernel: KernelContext, _ threads: [MarkedThread]) -> String {
-    var names = threads.compactMap(\.instance).filter { $0.kernel === kernel }.map(\.image.id)
+    var names = threads.compactMap(\.instance).filter { $0.kernel === kernel && $0.proxy == nil }.map(\.image.id)
     if let lease = kernel.ring.acquireAdmitted() {
-      names += lease.generation.slots.map(\.image.id)
+      names += lease.generation.slots.filter { $0.proxy == nil }.map(\.image.id)
       kernel.ring.release(lease)
     }
     var seen: Set<String> = []

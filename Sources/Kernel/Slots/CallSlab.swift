@@ -152,6 +152,14 @@ final class CallSlab: @unchecked Sendable {
     return handler(record.pointee.context, chunk)
   }
 
+  /// Takes back a call that nobody has been told of.
+  @inline(never)
+  private func withdraw(_ index: Int, _ sequence: UInt64, _ instance: Instance) {
+    (records + index).pointee.word.store((sequence &+ 1) << 8 | CallSlab.phaseFree, ordering: .releasing)
+    instance.inFlight.subtract(1, ordering: .releasing)
+    push(index)
+  }
+
   /// What an open call of `handle` is; nil when the token is not a live one of it.
   @inline(__always)
   func operation(_ handle: bp_instance, _ token: bp_token) -> Operation? {
@@ -161,14 +169,6 @@ final class CallSlab: @unchecked Sendable {
     let open = (token >> CallSlab.indexBits) << 8 | CallSlab.phaseOpen
     guard record.pointee.word.load(ordering: .acquiring) == open, record.pointee.handle == handle else { return nil }
     return record.pointee.operation
-  }
-
-  /// Takes back a call that nobody has been told of.
-  @inline(never)
-  private func withdraw(_ index: Int, _ sequence: UInt64, _ instance: Instance) {
-    (records + index).pointee.word.store((sequence &+ 1) << 8 | CallSlab.phaseFree, ordering: .releasing)
-    instance.inFlight.subtract(1, ordering: .releasing)
-    push(index)
   }
 
   private func push(_ index: Int) {

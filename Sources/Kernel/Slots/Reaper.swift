@@ -127,6 +127,8 @@ final class Reaper: @unchecked Sendable {
     let drained = state.withLock { state -> [Generation] in
       let drained = state.held.filter { kernel.ring.leases($0.generation.number) == 0 }.map(\.generation)
       state.held.removeAll { held in drained.contains { $0 === held.generation } }
+      // Counted before the list can be seen without them: `drain` must not take the moment between for the end.
+      retiring.add(1, ordering: .releasing)
       return drained
     }
     for generation in drained {
@@ -136,6 +138,7 @@ final class Reaper: @unchecked Sendable {
         retire(instance)
       }
     }
+    retiring.subtract(1, ordering: .releasing)
     var reported: [UInt64] = []
     var cancelled: [Held] = []
     let (counts, overdue) = state.withLock { state -> (Int, [Generation]) in
@@ -228,7 +231,12 @@ final class Reaper: @unchecked Sendable {
         retire(instance)
         continue
       }
-      kernel.wedged.add(instance, in: call)
+      // A child that does not come back is killed, and what it has ends with it.
+      if let proxy = instance.proxy {
+        proxy.kill("it had not come back from \(call) when its generation was to go (reload.cancel_grace_ms)")
+      } else {
+        kernel.wedged.add(instance, in: call)
+      }
     }
   }
 
