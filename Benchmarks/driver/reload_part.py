@@ -19,7 +19,7 @@ RECORDS = 1000
 
 
 def run(settings, report):
-    reloads = settings.number("BENCH_RELOADS", 10_000, 1, 1_000_000)
+    reloads = settings.reloads
     seconds = max(settings.seconds, 10)
     report.title(
         f"Reloads of {', '.join(PLUGINS)} in turn, {CONNECTIONS} connections, {WRITES_IN_100} % writes, "

@@ -7,6 +7,10 @@ struct StormFile {
   var source: String
   var name: String
 
+  var sizeBytes: Int {
+    ((try? FileManager.default.attributesOfItem(atPath: source))?[.size] as? NSNumber)?.intValue ?? 0
+  }
+
   static let all = ["backend-memory", "transport-http", "backend-sqlite", "schema-permissive"].map {
     StormFile(source: BuiltProducts.plugin($0), name: "libbackplane-\($0).so")
   }
