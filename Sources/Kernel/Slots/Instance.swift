@@ -37,6 +37,8 @@ final class Instance: @unchecked Sendable {
   /// Calls are submitted while fewer are open. 0: none any more, the instance is on its way out and whoever still comes
   /// with an old lease goes to the published generation (`Admission`).
   let admissionMax: Atomic<Int>
+  /// An export of its state is open.
+  let isExporting = Atomic<Bool>(false)
   /// The way in for writes, of an instance whose state can move to a successor.
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.

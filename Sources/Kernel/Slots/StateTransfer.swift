@@ -54,6 +54,7 @@ final class StateTransfer {
   /// Exports one phase and gives it to `successor`, or keeps it when that is nil.
   func move(_ phase: UInt32, to successor: Instance?, _ limits: Limits) throws(Failure) {
     isExporting = true
+    try awaitEarlierExport(limits.deadlineNs)
     let export = Export(source, phase)
     export.begin(limits.deadlineNs)
     var sequence: UInt64 = 0
@@ -76,6 +77,16 @@ final class StateTransfer {
     } catch {
       export.cancel()
       throw error
+    }
+  }
+
+  /// At most one export is open on an instance (state.h): one of a handover that was given up may not have ended yet.
+  private func awaitEarlierExport(_ deadlineNs: UInt64) throws(Failure) {
+    while source.isExporting.load(ordering: .acquiring) {
+      guard Clock.monotonicNs() < deadlineNs else {
+        throw .failed("an export of it that was given up has not ended (reload.handover_timeout_ms)")
+      }
+      usleep(1000)
     }
   }
 
@@ -216,6 +227,7 @@ private final class Export: @unchecked Sendable {
       context.release()
       return end(.tooManyCalls)
     }
+    if phase != BP_STATE_ABANDON { source.isExporting.store(true, ordering: .releasing) }
     let thread = Thread.start(name: "bp-export") { [self] in
       let call = OwnedCall(StateTransfer.call(deadlineNs), generation: 0, timeoutNsMax: 3_600_000_000_000)
       var request = bp_state_export(
@@ -248,6 +260,7 @@ private final class Export: @unchecked Sendable {
   }
 
   private func completed(_ result: UnsafePointer<bp_result>) {
+    if phase != BP_STATE_ABANDON { source.isExporting.store(false, ordering: .releasing) }
     end(result.pointee.code == BP_OK ? nil : CallFailure(result))
     ended.set(true)
   }
