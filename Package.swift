@@ -51,10 +51,18 @@ let libraries: [Target] = [
 
 let kernel: [Target] = [
   .target(name: "SystemShims", path: "Sources/SystemShims"),
+  // What the kernel and a plugin in a child process say to each other. No Foundation, here and in the child: it would
+  // double the time that a child takes to be there.
+  .target(
+    name: "IsolationWire", dependencies: ["SystemShims", boundary], path: "Sources/IsolationWire",
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "backplane-host", dependencies: ["IsolationWire", "URIText", "SystemShims", boundary],
+    path: "Sources/backplane-host", swiftSettings: swift6),
   .target(
     name: "Kernel",
     dependencies: [
-      "URIText", "ListQuery", "SystemShims", "SodiumShim", boundary,
+      "URIText", "ListQuery", "SystemShims", "IsolationWire", "SodiumShim", boundary,
       .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
@@ -101,7 +109,7 @@ let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
-  .testTarget(name: "PluginAPITests", dependencies: [pluginAPI], swiftSettings: swift6),
+  .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
   // Hosts a plugin file in a child process for BoundaryTrial; no product.
   .executableTarget(
     name: "boundary-trial-child", dependencies: [pluginAPI, pluginTestHost], path: "Tests/BoundaryTrialChild",
@@ -110,7 +118,10 @@ let tests: [Target] = [
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
   .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
-  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", boundary], swiftSettings: swift6),
+  .testTarget(
+    name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
+    swiftSettings: swift6),
+  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
@@ -153,12 +164,17 @@ let simulation: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
-  .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
-    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
+    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
   .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 
@@ -168,6 +184,7 @@ let benchmarks: [Target] = [
     dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
     path: "Benchmarks/Backends", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
 ]
@@ -176,6 +193,7 @@ let package = Package(
   name: "backplane",
   products: [
     .executable(name: "backplane", targets: ["backplane"]),
+    .executable(name: "backplane-host", targets: ["backplane-host"]),
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),

@@ -11,6 +11,9 @@ public final class Kernel: @unchecked Sendable {
   /// What is worth saying of how the run before ended.
   private let pastNotes: [String]
   private let reaper: Reaper
+  private let watchdog: Watchdog
+  /// When the job that the reload thread is at began, CLOCK_MONOTONIC; 0 while it has none.
+  private let reloadingNs: BeatTime
   private let reconciler: Reconciler
   private let startedMs = Clock.wallMs()
   private let reread: @Sendable () throws -> LoadedConfiguration
@@ -61,6 +64,9 @@ public final class Kernel: @unchecked Sendable {
     notifier = ServiceManager()
     history = History(stateDirectory: directories.state, limit: configuration.node.limits.historyReceiptsMax)
     reaper = Reaper(context)
+    reloadingNs = BeatTime()
+    watchdog = Watchdog(context, notifier, isAlive: Kernel.aliveness(context, reaper, reloadingNs))
+    watchdog.apply(configuration.node.watchdog)
     let executable = probeExecutable ?? (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
     let prober = Prober(
       executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
@@ -118,6 +124,8 @@ public final class Kernel: @unchecked Sendable {
 
   /// On the reload thread. Answers when it wants to look at probations.
   private func run(_ job: ReloadQueue.Job) -> UInt64 {
+    reloadingNs.value.store(Clock.monotonicNs(), ordering: .relaxed)
+    defer { reloadingNs.value.store(0, ordering: .relaxed) }
     switch job {
     case .reload(let asked):
       let receipt = reload(asked)
@@ -140,6 +148,7 @@ public final class Kernel: @unchecked Sendable {
     if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
+      watchdog.apply(configuration.node.watchdog)
       watch(configuration)
     }
     notifier.ready(status: "generation \(receipt.generation): \(receipt.outcome.rawValue)")
@@ -200,7 +209,8 @@ public final class Kernel: @unchecked Sendable {
     // No successor serves here: idle connections need not be kept for long.
     reaper.apply(
       Reaper.Limits(
-        drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2))
+        drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2,
+        cancelGraceMs: timeoutMs / 4))
     reconciler.shutDown()
     let isClean = reaper.drain(untilNs: deadlineNs)
     shutDownParts()
@@ -209,9 +219,33 @@ public final class Kernel: @unchecked Sendable {
 
   private func shutDownParts() {
     _ = reaper.drain(untilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000 / 2)
+    watchdog.shutDown()
     reaper.shutDown()
     context.shutDown()
     marks?.end()
+  }
+
+  /// A reload may take so long before the service manager is not told any more that the node is alive: far more than the
+  /// bounds of its steps come to.
+  private static let reloadNsMax: UInt64 = 900_000_000_000
+
+  /// Says whether the deadline thread and the reaper have gone round since it was last asked, and whether the reload
+  /// thread gets on.
+  private static func aliveness(
+    _ context: KernelContext, _ reaper: Reaper, _ reloadingNs: BeatTime
+  ) -> @Sendable () -> Bool {
+    let last = Mutex<(deadlines: UInt64, reaper: UInt64)>((.max, .max))
+    return {
+      let now = (
+        deadlines: context.requests.rounds.load(ordering: .relaxed), reaper: reaper.rounds.load(ordering: .relaxed)
+      )
+      let haveTurned = last.withLock { last in
+        defer { last = now }
+        return last.deadlines != now.deadlines && last.reaper != now.reaper
+      }
+      let since = reloadingNs.value.load(ordering: .relaxed)
+      return haveTurned && (since == 0 || Clock.monotonicNs() - since < reloadNsMax)
+    }
   }
 
   /// Reads how the runs before this one ended, puts the culprits into quarantine and begins this run's marks.
@@ -224,7 +258,8 @@ public final class Kernel: @unchecked Sendable {
       switch run {
       case .orderly: break
       case .killed: log.notice("the run before this one was killed, or the machine went down; no plugin is to blame")
-      case .unreadable(let sentence): log.warning("the marks of a run before this one are left aside", ["reason": sentence])
+      case .unreadable(let sentence):
+        log.warning("the marks of a run before this one are left aside", ["reason": sentence])
       case .crashed(let crash):
         log.error(
           "the run before this one crashed",
@@ -263,6 +298,40 @@ public final class Kernel: @unchecked Sendable {
     return cleared
   }
 
+  /// Who holds which generation.
+  public func generations() -> GenerationsReport {
+    let nowNs = Clock.monotonicNs()
+    let leases = GenerationsReport.leases(context)
+    var room = GenerationsReport.leasesMax
+    func generation(_ number: UInt64, _ state: GenerationsReport.State, _ madeNs: UInt64, _ count: Int)
+      -> GenerationsReport.Generation
+    {
+      let all = leases[number] ?? []
+      let shown = Array(all.prefix(room))
+      room -= shown.count
+      return GenerationsReport.Generation(
+        number: number, state: state, ageMs: GenerationsReport.milliseconds(since: madeNs, nowNs), leases: count,
+        held: shown, notShown: all.count - shown.count)
+    }
+    var generations: [GenerationsReport.Generation] = []
+    let held = reaper.held().sorted { $0.number > $1.number }
+    if let lease = context.ring.acquireAdmitted() {
+      // Less ours.
+      let count = context.ring.leases(lease.number) - 1
+      generations.append(generation(lease.number, .published, lease.generation.madeNs, max(0, count)))
+      context.ring.release(lease)
+    }
+    for held in held {
+      generations.append(generation(held.number, held.isWedged ? .wedged : .draining, held.madeNs, held.leases))
+    }
+    let wedged = context.wedged.all.map {
+      GenerationsReport.Wedged(
+        slot: $0.instance.slot.name, plugin: $0.instance.image.id, version: $0.instance.image.version, call: $0.call,
+        ageMs: GenerationsReport.milliseconds(since: $0.sinceNs, nowNs))
+    }
+    return GenerationsReport(generations: generations, wedged: wedged)
+  }
+
   /// The bound port of a transport's listener; nil when there is none.
   public func port(slot: String, listener: String = "http") -> Int? {
     guard let lease = context.ring.acquireAdmitted() else { return nil }
@@ -289,7 +358,10 @@ public final class Kernel: @unchecked Sendable {
     var notes = pastNotes
     notes += reaper.held().map {
       "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
+        + ($0.isWedged ? "; nobody waits for them any more" : "")
     }
+    notes += context.wedged.all.map { "slot \($0.instance.slot.name): \($0.sentence)" }
+    notes += OwnDescriptors.shared.alarms
     guard let lease = context.ring.acquireAdmitted() else {
       return Status(
         node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes)

@@ -7,6 +7,7 @@ final class KernelContext: Sendable {
   let log: KernelLog
   let behind: BehindRegistry
   let quarantine: Quarantine
+  let wedged = WedgedInstances()
   let versions = VersionClock()
   /// Threads for what must not run on a caller's: long scans, deep nesting, direct operations that were demoted.
   let workers: WorkerPool
@@ -28,6 +29,10 @@ final class KernelContext: Sendable {
   let bodySizeBytesMax = Atomic<Int>(16 << 20)
   let listPageRecordsMax = Atomic<Int>(10_000)
   let readMultiMax = Atomic<Int>(50)
+  /// How isolated plugins are kept alive: for those that are made from now on.
+  let isolation = Mutex(IsolationSettings(hostExecutable: IsolationSettings.besideThisExecutable))
+  /// Slots that are compared with their predecessor.
+  let slotsOnProbation = Atomic<Int>(0)
   /// What the reloads came to.
   let reloadCounts = Mutex(ReloadCounts())
   /// Writes that a backend missed though they were acknowledged.
@@ -56,10 +61,27 @@ final class KernelContext: Sendable {
     readMultiMax.store(limits.batchMessagesMax, ordering: .relaxed)
   }
 
-  func shutDown() {
-    requests.shutDown()
-    workers.shutDown()
+  func apply(_ new: NodeConfiguration.Isolation, startTimeoutMs: Int) {
+    isolation.withLock { settings in
+      settings = IsolationSettings(hostExecutable: settings.hostExecutable, new, startTimeoutMs: startTimeoutMs)
+    }
   }
+
+  func shutDown() {
+    let deadlineNs = Clock.monotonicNs() + KernelContext.shutDownNs
+    requests.shutDown(untilNs: deadlineNs)
+    if !workers.shutDown(untilNs: deadlineNs) {
+      log.error("a thread of the kernel's is left behind: a plugin's call on it did not come back")
+    }
+  }
+
+  /// How long a thread of the kernel's may take to end: plugins' code runs on it.
+  private static let shutDownNs: UInt64 = 2_000_000_000
+}
+
+/// A time that one thread writes and another reads; CLOCK_MONOTONIC, 0 for none.
+final class BeatTime: Sendable {
+  let value = Atomic<UInt64>(0)
 }
 
 /// Numbers for writes, unique and rising within a node, also over a restart as long as the clock does not jump back: the

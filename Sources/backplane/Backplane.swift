@@ -27,8 +27,8 @@ struct Backplane: AsyncParsableCommand {
     abstract: "A message node built of plugins that are swapped while it runs.",
     version: "backplane 0.1.0",
     subcommands: [
-      Serve.self, Reload.self, Rollback.self, Status.self, History.self, Backend.self, QuarantineCommand.self,
-      Plugin.self, Config.self, Receive.self,
+      Serve.self, Reload.self, Rollback.self, Status.self, History.self, Backend.self, Generations.self,
+      QuarantineCommand.self, Plugin.self, Config.self, Receive.self,
       Read.self, List.self,
       Delete.self,
     ])

@@ -4,7 +4,8 @@ import PluginAPI
 import Testing
 
 /// The suite in this process, on toys that do not crash. Threads and descriptors are not counted: other tests run too.
-@Suite struct ConformanceTests {
+/// One after the other, because each keeps every core busy and shrinking a trace ends after a time.
+@Suite(.serialized) struct ConformanceTests {
   private func run(
     _ entry: UnsafePointer<bp_entry>, _ configuration: String, listens: [String] = [], stateVersion: UInt32? = nil,
     seed: UInt64 = 7

@@ -46,6 +46,10 @@ public final class NodeProcess: @unchecked Sendable {
     port = givenPort ?? environment["PORT"].flatMap { Int($0) } ?? FreePort.find()
     var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin", "PORT": "\(port)"]
     if let path = ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] { variables["LD_LIBRARY_PATH"] = path }
+    // So that every test of whole nodes can be run with every plugin in a process of its own.
+    if let policy = ProcessInfo.processInfo.environment["BACKPLANE_ISOLATION_DEFAULT"] {
+      variables["BACKPLANE_ISOLATION_DEFAULT"] = policy
+    }
     variables["BACKEND_URL"] = configuration == nil ? "memory://" : nil
     for (key, value) in environment { variables[key] = value }
     logFile = folder.path + "/node-\(UUID().uuidString.prefix(4)).log"
@@ -118,13 +122,34 @@ public final class NodeProcess: @unchecked Sendable {
     return process.terminationStatus
   }
 
-  /// Threads and open descriptors of the node now.
+  /// Threads and open descriptors of the node now, those of its children included.
   public func resources() -> (threads: Int, descriptors: Int) {
+    func count(_ folder: String) -> Int { (try? FileManager.default.contentsOfDirectory(atPath: folder).count) ?? 0 }
+    return ([pid] + children).reduce(into: (0, 0)) { sum, id in
+      sum.0 += count("/proc/\(id)/task")
+      sum.1 += count("/proc/\(id)/fd")
+    }
+  }
+
+  /// Its child processes now: those that host plugins, and probes.
+  public var children: [Int32] {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return threads.flatMap { thread -> [Int32] in
+      let text = try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/children", encoding: .utf8)
+      return (text ?? "").split(separator: " ").compactMap { Int32($0) }
+    }
+  }
+
+  /// What the open descriptors are, and the threads' names: for the message of a test that counts them.
+  public func resourceNames() -> String {
     let files = FileManager.default
-    return (
-      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/task").count) ?? 0,
-      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? 0
-    )
+    let descriptors = ((try? files.contentsOfDirectory(atPath: "/proc/\(pid)/fd")) ?? []).map {
+      (try? files.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\($0)")) ?? "?"
+    }
+    let threads = ((try? files.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []).map {
+      ProcessFile.read("/proc/\(pid)/task/\($0)/comm").trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+    return "\(descriptors.sorted()) \(threads.sorted())"
   }
 
   /// Resident memory, bytes.

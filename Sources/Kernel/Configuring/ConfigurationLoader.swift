@@ -48,13 +48,14 @@ public enum ConfigurationLoader {
     checkDrain(settings, problems: &problems)
     try problems.throwIfAny()
 
-    let node = NodeConfiguration(
+    var node = NodeConfiguration(
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
       slots: ordered, directories: directories, limits: limits(settings), reload: reload(settings),
       quarantinePolicy: Quarantine.Policy(rawValue: settings.text("quarantine.policy"))!,
       watchdog: NodeConfiguration.Watchdog(callTimeoutMs: settings.integer("watchdog.call_timeout_ms")),
       log: log(settings))
+    node.isolation = isolation(settings)
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
       warnings: warnings, files: files.documents.map(\.absolutePath),
@@ -175,6 +176,18 @@ public enum ConfigurationLoader {
       probationMs: settings.integer("reload.probation_ms"),
       probationCalls: settings.integer("reload.probation_calls"),
       watch: settings.boolean("reload.watch"))
+  }
+
+  private static func isolation(_ settings: ScalarSettings) -> NodeConfiguration.Isolation {
+    NodeConfiguration.Isolation(
+      policy: NodeConfiguration.Isolation.Policy(rawValue: settings.text("isolation.default"))!,
+      sharedMemorySizeBytes: settings.integer("isolation.shared_memory_size_bytes"),
+      waitingSizeBytesMax: settings.integer("isolation.waiting_size_bytes_max"),
+      restartDelayMsMax: settings.integer("isolation.restart_delay_ms_max"),
+      crashesMax: settings.integer("isolation.crashes_max"),
+      crashWindowMs: settings.integer("isolation.crash_window_ms"),
+      breakerOpenMs: settings.integer("isolation.breaker_open_ms"),
+      cancelGraceMs: settings.integer("isolation.cancel_grace_ms"))
   }
 
   private static func log(_ settings: ScalarSettings) -> NodeConfiguration.Log {

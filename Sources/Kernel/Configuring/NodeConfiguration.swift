@@ -14,6 +14,7 @@ public struct NodeConfiguration: Sendable, Equatable {
   public var quarantinePolicy: Quarantine.Policy
   public var watchdog: Watchdog
   public var log: Log
+  public var isolation = Isolation()
 
   /// The slots of one kind, in their order: for backends the order of reads.
   public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
@@ -99,6 +100,32 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var watch: Bool
   }
 
+  /// Which plugins run in processes of their own, and how these are kept alive. All times in milliseconds.
+  public struct Isolation: Sendable, Equatable {
+    public enum Policy: String, Sendable, CaseIterable {
+      /// What the manifest asks for.
+      case wish
+      /// Every plugin whose manifest allows it.
+      case process
+    }
+
+    /// For slots that do not say.
+    public var policy = Policy.wish
+    /// Shared memory for large payloads, for each process and direction.
+    public var sharedMemorySizeBytes = 32 << 20
+    /// Most bytes that may wait for one process.
+    public var waitingSizeBytesMax = 64 << 20
+    /// The longest pause before a restart; the first restart is at once, later pauses double from 100 ms.
+    public var restartDelayMsMax = 5000
+    /// More crashes than this within the window open the breaker.
+    public var crashesMax = 5
+    public var crashWindowMs = 60_000
+    /// How long an open breaker rests before another try.
+    public var breakerOpenMs = 30_000
+    /// A process that has not completed a call so long after the call was cancelled is ended.
+    public var cancelGraceMs = 10_000
+  }
+
   /// What is reported of plugins that do not come back.
   public struct Watchdog: Sendable, Equatable {
     /// A thread that is so long in one call of a plugin is stuck, in milliseconds.
@@ -143,11 +170,24 @@ public struct SlotConfiguration: Sendable, Equatable, CustomStringConvertible, C
   /// Where each value of `json` came from, by JSON pointer within it (`/url`), so that what a plugin's `configure`
   /// refuses can be told with file and line.
   public let origins: [String: ConfigurationOrigin]
+  /// Where it is to run; nil: as `isolation.default` and the plugin's manifest say.
+  public var isolation: IsolationMode?
+  /// Bounds of its process; of no effect without one.
+  public var processLimits = ProcessLimits()
+
+  /// What a plugin's process may use. 0: no bound of ours.
+  public struct ProcessLimits: Sendable, Equatable {
+    /// Memory that it may allocate, thread stacks included (RLIMIT_DATA).
+    public var memorySizeBytesMax = 0
+    public var descriptorsMax = 0
+    /// Processor time of the whole process, over its life.
+    public var cpuSecondsMax = 0
+  }
 
   public static func == (left: Self, right: Self) -> Bool {
     left.name == right.name && left.kind == right.kind && left.plugin == right.plugin
       && left.pluginPath == right.pluginPath && left.scheme == right.scheme && left.order == right.order
-      && left.json == right.json
+      && left.json == right.json && left.isolation == right.isolation && left.processLimits == right.processLimits
   }
 
   /// One line without secrets.

@@ -137,6 +137,30 @@ public enum SettingCatalog {
     Setting(
       "reload.watch", .boolean, default: "true", "Watch the plugin directories and the configuration for changes."),
     Setting(
+      "isolation.default", .choice(NodeConfiguration.Isolation.Policy.allCases.map(\.rawValue)), default: "wish",
+      "Where plugins run whose slot does not say: as their manifest wishes, or in processes where it allows it."),
+    Setting(
+      "isolation.shared_memory_size_bytes", .integer(65_536...1_073_741_824), default: "33554432", unit: "bytes",
+      "Shared memory for large payloads, for each process and direction; when it is full they go by the socket."),
+    Setting(
+      "isolation.waiting_size_bytes_max", .integer(1_048_576...4_294_967_296), default: "67108864", unit: "bytes",
+      "Most bytes that may wait for one process; over it calls are refused."),
+    Setting(
+      "isolation.restart_delay_ms_max", .integer(0...600_000), default: "5000", unit: "ms",
+      "Longest pause before a crashed process is restarted; the first is at once, later ones double from 100 ms."),
+    Setting(
+      "isolation.crashes_max", .integer(1...1000), default: "5", unit: "crashes",
+      "More crashes of one slot than this within the window open its breaker."),
+    Setting(
+      "isolation.crash_window_ms", .integer(1000...86_400_000), default: "60000", unit: "ms",
+      "The window in which crashes are counted."),
+    Setting(
+      "isolation.breaker_open_ms", .integer(10...86_400_000), default: "30000", unit: "ms",
+      "How long an open breaker refuses calls before a process is tried again."),
+    Setting(
+      "isolation.cancel_grace_ms", .integer(10...3_600_000), default: "10000", unit: "ms",
+      "A process that has not completed a call so long after it was cancelled is ended."),
+    Setting(
       "quarantine.policy", .choice(Quarantine.Policy.allCases.map(\.rawValue)), default: "isolate",
       "What becomes of a slot whose plugin's file has crashed the node: a process of its own, no start, or nothing."),
     Setting(
@@ -151,8 +175,8 @@ public enum SettingCatalog {
   ]
 
   static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })
-  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `quarantine`, `watchdog`,
-  /// `log`.
+  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `isolation`,
+  /// `quarantine`, `watchdog`, `log`.
   static let sections = Set(all.map { String($0.key.prefix { $0 != "." }) })
   /// Variables that begin with BACKPLANE_ and are not settings.
   static let otherEnvironmentNames = ["BACKPLANE_CONFIG", "BACKPLANE_NODE", "BACKPLANE_SHARED"]

@@ -2,7 +2,7 @@
 /// kernel's keys are checked, and those the kernel acts on (`url`, and `port` of a transport).
 struct SlotBuilder {
   /// Keys of a slot that are the kernel's; everything else goes to the plugin.
-  static let kernelKeys = ["kind", "plugin", "plugin_path", "order"]
+  static let kernelKeys = ["kind", "plugin", "plugin_path", "order", "isolation", "limits"]
   static let slotsMax = 256
 
   let secrets: Secrets
@@ -42,6 +42,8 @@ struct SlotBuilder {
       problems.add(node.origin, pointer: pointer + "/plugin_path", "Give plugin or plugin_path, not both.")
     }
     let order = order(slot, pointer, problems: &problems)
+    let isolation = isolation(slot, pointer, problems: &problems)
+    let processLimits = processLimits(slot, pointer, problems: &problems)
     var resolved = ConfigurationMapping()
     for item in slot.entries where !Self.kernelKeys.contains(item.key) {
       resolved.set(item.key, item.node, keyOrigin: item.keyOrigin)
@@ -62,13 +64,16 @@ struct SlotBuilder {
     guard let kind, countBefore == problems.problems.count + problems.omittedCount else { return nil }
     var origins: [String: ConfigurationOrigin] = [:]
     ConfigurationValue.mapping(resolved).forEachLeaf(pointer: "", origin: entry.node.origin) { origins[$0] = $2 }
-    return SlotConfiguration(
+    var configuration = SlotConfiguration(
       name: entry.key, kind: kind, plugin: plugin,
       pluginPath: pluginPath.map {
         ConfigurationFile.absolute($0, base: base(of: slot["plugin_path"]?.origin ?? .builtIn))
       },
       scheme: scheme, order: order, json: ConfigurationValue.mapping(resolved).canonicalJSON,
       redactedJSON: ConfigurationValue.mapping(shown).redacted(key: "").canonicalJSON, origins: origins)
+    configuration.isolation = isolation
+    configuration.processLimits = processLimits
+    return configuration
   }
 
   private func kind(
@@ -115,6 +120,61 @@ struct SlotBuilder {
     }
     return Int(value)
   }
+
+  private func isolation(
+    _ slot: ConfigurationMapping, _ pointer: String, problems: inout ProblemList
+  ) -> IsolationMode? {
+    guard let node = slot["isolation"] else { return nil }
+    if case .text(let text) = node.value, let mode = IsolationMode(rawValue: text) { return mode }
+    problems.add(
+      node.origin, pointer: pointer + "/isolation",
+      "The value must be one of in, process, but is \(node.value.found).")
+    return nil
+  }
+
+  private func processLimits(
+    _ slot: ConfigurationMapping, _ pointer: String, problems: inout ProblemList
+  ) -> SlotConfiguration.ProcessLimits {
+    var limits = SlotConfiguration.ProcessLimits()
+    guard let node = slot["limits"] else { return limits }
+    guard case .mapping(let mapping) = node.value else {
+      problems.add(
+        node.origin, pointer: pointer + "/limits",
+        "The limits must be a mapping of \(Self.limitKeys.joined(separator: ", ")), but are \(node.value.found).")
+      return limits
+    }
+    for entry in mapping.entries {
+      let place = JSONPointer.appending(entry.key, to: pointer + "/limits")
+      let range: ClosedRange<Int64>
+      switch entry.key {
+      // Below this no Swift plugin comes up: every thread's stack counts 8 MiB.
+      case "memory_size_bytes_max": range = 67_108_864...(1 << 46)
+      case "descriptors_max": range = 32...1_048_576
+      case "cpu_seconds_max": range = 1...1_000_000_000
+      default:
+        problems.add(
+          entry.keyOrigin, pointer: place,
+          "The limit \(Redaction.quoted(entry.key)) is unknown."
+            + Suggestion.sentence(for: entry.key, among: Self.limitKeys))
+        continue
+      }
+      guard case .integer(let value) = entry.node.value, range.contains(value) else {
+        problems.add(
+          entry.node.origin, pointer: place,
+          "The value must be a whole number from \(range.lowerBound) to \(range.upperBound), but is "
+            + "\(entry.node.value.found).")
+        continue
+      }
+      switch entry.key {
+      case "memory_size_bytes_max": limits.memorySizeBytesMax = Int(value)
+      case "descriptors_max": limits.descriptorsMax = Int(value)
+      default: limits.cpuSecondsMax = Int(value)
+      }
+    }
+    return limits
+  }
+
+  private static let limitKeys = ["memory_size_bytes_max", "descriptors_max", "cpu_seconds_max"]
 
   /// The scheme of `url`. A `sqlite://` that names no file means the default one in the state directory.
   private func scheme(

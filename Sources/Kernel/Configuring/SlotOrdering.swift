@@ -62,8 +62,11 @@ enum SlotOrdering {
 
 extension SlotConfiguration {
   func with(order: Int) -> SlotConfiguration {
-    SlotConfiguration(
+    var slot = SlotConfiguration(
       name: name, kind: kind, plugin: plugin, pluginPath: pluginPath, scheme: scheme, order: order, json: json,
       redactedJSON: redactedJSON, origins: origins)
+    slot.isolation = isolation
+    slot.processLimits = processLimits
+    return slot
   }
 }

@@ -42,12 +42,14 @@ enum ControlCommands {
         return ControlAnswer.failure("refused", "the slot '\(slot)' is not behind")
       }
       return ControlAnswer.success(["slot": slot])
+    case "generations": return ControlAnswer.success(kernel.generations())
     case "quarantine": return ControlAnswer.success(["quarantine": kernel.quarantined()])
     case "quarantine-clear":
       guard let plugin = request.plugin else { return ControlAnswer.failure("usage", "\"plugin\" is missing") }
       let cleared = kernel.clearQuarantine(plugin)
       guard !cleared.isEmpty else {
-        return ControlAnswer.failure("refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
+        return ControlAnswer.failure(
+          "refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
       }
       return ControlAnswer.success(["quarantine": cleared])
     default:

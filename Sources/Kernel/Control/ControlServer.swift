@@ -9,7 +9,8 @@ final class ControlServer: @unchecked Sendable {
   static let requestTimeoutMs: Int32 = 5000
   static let connectionsMax = 32
 
-  private let descriptor: Int32
+  private let number: Atomic<Int32>
+  private var descriptor: Int32 { number.load(ordering: .acquiring) }
   private let path: String
   private unowned let kernel: Kernel
   private let isClosed = Atomic<Bool>(false)
@@ -23,9 +24,12 @@ final class ControlServer: @unchecked Sendable {
         sentence: "the control socket \(path) cannot be made (\(String(cString: strerror(errno)))); make "
           + "directories.runtime writable and short")
     }
-    self.descriptor = descriptor
+    number = Atomic(descriptor)
     self.path = path
     self.kernel = kernel
+    OwnDescriptors.shared.add(descriptor, "the control socket") { [weak self] in
+      self?.number.store($0, ordering: .releasing)
+    }
     thread = Thread.start(name: "bp-control-socket") { [self] in accept() }
   }
 
@@ -34,6 +38,7 @@ final class ControlServer: @unchecked Sendable {
     Glibc.shutdown(descriptor, Int32(SHUT_RDWR))
     if let thread { pthread_join(thread, nil) }
     thread = nil
+    OwnDescriptors.shared.remove(descriptor)
     close(descriptor)
     unlink(path)
   }
@@ -44,6 +49,11 @@ final class ControlServer: @unchecked Sendable {
       guard client >= 0 else {
         if errno == EINTR || errno == ECONNABORTED { continue }
         if errno == EMFILE || errno == ENFILE || errno == ENOMEM {
+          usleep(50_000)
+          continue
+        }
+        // A plugin may have closed it: the watchdog puts it back.
+        if !isClosed.load(ordering: .acquiring), errno == EBADF || errno == ENOTSOCK || errno == EINVAL {
           usleep(50_000)
           continue
         }

@@ -12,6 +12,16 @@ struct ServiceManager: Sendable {
   /// Asks for the time that ending may take, in case it is more than the unit grants.
   func stopping(timeoutMs: Int) { send("STOPPING=1\nEXTEND_TIMEOUT_USEC=\(timeoutMs * 1000)") }
 
+  /// How often the manager wants to hear that the node is alive (WatchdogSec); nil when it does not.
+  var watchdogPeriodNs: UInt64? {
+    let environment = ProcessInfo.processInfo.environment
+    guard let period = environment["WATCHDOG_USEC"].flatMap({ UInt64($0) }), period > 0 else { return nil }
+    if let process = environment["WATCHDOG_PID"], process != "\(getpid())" { return nil }
+    return period.multipliedReportingOverflow(by: 1000).partialValue
+  }
+
+  func isAlive() { send("WATCHDOG=1") }
+
   private func send(_ state: String) {
     guard let path, !path.isEmpty else { return }
     let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)

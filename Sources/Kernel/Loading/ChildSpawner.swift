@@ -31,12 +31,48 @@ final class ChildSpawner: Sendable {
       closeAll()
       return .failure(Failure(sentence: "no descriptor is free: \(String(cString: strerror(errno)))"))
     }
+    let started = start(executable, arguments, descriptors: [(input[0], 0), (output[1], 1), (errors[1], 2)])
+    for descriptor in [input[0], output[1], errors[1]] { close(descriptor) }
+    switch started {
+    case .success(let descriptor):
+      return .success(Child(descriptor: descriptor, input: input[1], output: output[0], errors: errors[0]))
+    case .failure(let failure):
+      for descriptor in [input[1], output[0], errors[0]] { close(descriptor) }
+      return .failure(failure)
+    }
+  }
+
+  /// Starts `executable` with the given descriptors under the given numbers, and no others. The sources stay the
+  /// caller's. Answers a pidfd.
+  func spawn(
+    _ executable: String, _ arguments: [String], descriptors: [(source: Int32, target: Int32)]
+  ) -> Result<Int32, Failure> {
+    let promise = Promise<Result<Int32, Failure>>()
+    let isTaken = worker.submit {
+      promise.set(ChildSpawner.start(executable, arguments, descriptors: descriptors))
+    }
+    guard isTaken else { return .failure(Failure(sentence: "too many children are being started")) }
+    return promise.get()
+  }
+
+  private static func start(
+    _ executable: String, _ arguments: [String], descriptors: [(source: Int32, target: Int32)]
+  ) -> Result<Int32, Failure> {
+    // Out of the way of the targets, so that none is overwritten before it is copied.
+    let away = (descriptors.map(\.target).max() ?? 2) + 1
+    let sources = descriptors.map { fcntl($0.source, F_DUPFD_CLOEXEC, away) }
+    defer { for source in sources where source >= 0 { close(source) } }
+    guard sources.allSatisfy({ $0 >= 0 }) else {
+      return .failure(Failure(sentence: "no descriptor is free: \(String(cString: strerror(errno)))"))
+    }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, input[0], 0)
-    posix_spawn_file_actions_adddup2(&actions, output[1], 1)
-    posix_spawn_file_actions_adddup2(&actions, errors[1], 2)
+    for (source, descriptor) in zip(sources, descriptors) {
+      posix_spawn_file_actions_adddup2(&actions, source, descriptor.target)
+    }
+    // What a plugin in this process has opened without close-on-exec is none of the child's business.
+    bp_shim_spawn_closes_from(&actions, away)
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -60,16 +96,13 @@ final class ChildSpawner: Sendable {
       withCStrings(environment) { envp in posix_spawn(&process, executable, &actions, &attributes, argv, envp) }
     }
     guard error == 0 else {
-      closeAll()
       return .failure(Failure(sentence: "\(executable) cannot be started: \(String(cString: strerror(error)))"))
     }
-    for descriptor in [input[0], output[1], errors[1]] { close(descriptor) }
     let descriptor = bp_shim_pidfd_open(process)
     guard descriptor >= 0 else {
-      for descriptor in [input[1], output[0], errors[0]] { close(descriptor) }
       return .failure(Failure(sentence: "the system has no pidfd: \(String(cString: strerror(errno)))"))
     }
-    return .success(Child(descriptor: descriptor, input: input[1], output: output[0], errors: errors[0]))
+    return .success(descriptor)
   }
 
   private static func withCStrings<R>(_ texts: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> R) -> R {

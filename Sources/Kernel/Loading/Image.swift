@@ -16,6 +16,8 @@ final class Image: @unchecked Sendable {
 
   var id: String { manifest.id }
   var version: String { manifest.version }
+  /// It is not mapped here, but in a child of each of its instances.
+  var isIsolated: Bool { entry == ProxyTables.entry }
 
   init(_ plugin: VerifiedPlugin, entry: UnsafePointer<bp_entry>) {
     self.plugin = plugin

@@ -50,7 +50,11 @@ extension Reconciler {
     // Before the old generation can retire: what is on probation pins its predecessor.
     let pinned = beginTrials(plan, superseding: old)
     if let old {
-      world.supersede(old, leaving: old.slots.filter { instance in !slots.contains { $0 === instance } && !pinned.contains { $0 === instance } })
+      world.supersede(
+        old,
+        leaving: old.slots.filter { instance in
+          !slots.contains { $0 === instance } && !pinned.contains { $0 === instance }
+        })
     }
     return true
   }

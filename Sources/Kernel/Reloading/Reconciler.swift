@@ -92,6 +92,7 @@ final class Reconciler {
   /// True when a generation was published.
   private func run(_ loaded: LoadedConfiguration, _ request: Request, _ transaction: inout ReloadTransaction) -> Bool {
     let node = loaded.node
+    kernel.apply(node.isolation, startTimeoutMs: node.reload.startTimeoutMs)
     if let old = configuration?.node.directories, old != node.directories {
       let fixed = old.state != node.directories.state || old.runtime != node.directories.runtime
       if fixed { transaction.notes.append("directories.state and directories.runtime take effect at the next start") }
@@ -142,6 +143,7 @@ final class Reconciler {
         guard plugin.manifest.kinds.contains(slot.kind.rawValue) else { throw SlotRefusals.wrongKind(slot, plugin) }
         if let refusal = kernel.quarantine.refusal(plugin, slot, node.quarantinePolicy) { throw refusal }
         let build = SlotBuild(slot, plugin, replacing: previous)
+        try build.choose(node, kernel.quarantine)
         if build.isUnchanged {
           plan.entries.append(.kept(previous!))
           continue
@@ -201,7 +203,8 @@ final class Reconciler {
       do throws(Refusal) {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
-        try checkRetained(build.plugin, node.limits.retainedImagesMax)
+        try build.choose(node, kernel.quarantine)
+        if build.mode == .inProcess { try checkRetained(build.plugin, node.limits.retainedImagesMax) }
         try world.open(build, node)
         if !build.isExclusive {
           try world.start(

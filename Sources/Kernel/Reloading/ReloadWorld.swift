@@ -77,7 +77,7 @@ final class KernelWorld: ReloadWorld {
   }
 
   func open(_ build: SlotBuild, _ node: NodeConfiguration) throws(Refusal) {
-    build.image = try store.open(build.plugin)
+    build.image = build.mode == .process ? Image(build.plugin, entry: ProxyTables.entry) : try store.open(build.plugin)
   }
 
   func start(_ build: SlotBuild, _ node: NodeConfiguration, timeoutMs: Int) throws(Refusal) {
@@ -123,7 +123,9 @@ final class KernelWorld: ReloadWorld {
 
   func apply(_ reload: NodeConfiguration.Reload) {
     reaper.apply(
-      Reaper.Limits(drainSoftMs: reload.drainSoftMs, drainHardMs: reload.drainHardMs, stopMs: 10_000))
+      Reaper.Limits(
+        drainSoftMs: reload.drainSoftMs, drainHardMs: reload.drainHardMs, stopMs: 10_000,
+        cancelGraceMs: reload.cancelGraceMs))
   }
 
   func discard(_ instance: Instance) { reaper.discard(instance) }

@@ -12,6 +12,8 @@ final class SlotBuild: @unchecked Sendable {
   var image: Image?
   private(set) var instance: Instance?
   private(set) var listeners: [String: Listener] = [:]
+  /// Where the instance is to run.
+  private(set) var mode = IsolationMode.inProcess
   /// Sockets of slots that leave, to be taken over by address.
   var inheritable: [Listener] = []
   /// The state of the previous instance, on its way.
@@ -33,7 +35,17 @@ final class SlotBuild: @unchecked Sendable {
   }
 
   /// What is tried: this content with this configuration.
-  var identity: String { "\(slot.name) \(plugin.contentHash) \(slot.json)" }
+  var identity: String {
+    let place = "\(slot.isolation?.rawValue ?? "") \(slot.processLimits)"
+    return "\(slot.name) \(plugin.contentHash) \(slot.json) \(place)"
+  }
+
+  /// Decides where the instance is to run.
+  func choose(_ node: NodeConfiguration, _ quarantine: Quarantine) throws(Refusal) {
+    mode = try IsolationChoice.decide(
+      slot, plugin, policy: node.isolation.policy,
+      isQuarantined: quarantine.isolates(plugin, node.quarantinePolicy))
+  }
 
   /// The previous instance must be gone before this one starts (`stop-then-start`).
   var isExclusive: Bool {
@@ -55,6 +67,8 @@ final class SlotBuild: @unchecked Sendable {
     guard let previous else { return false }
     return previous.image.contentHash == plugin.contentHash && previous.slot.json == slot.json
       && previous.slot.kind == slot.kind && previous.slot.scheme == slot.scheme
+      && (previous.proxy != nil) == (mode == .process)
+      && (mode == .inProcess || previous.slot.processLimits == slot.processLimits)
   }
 
   /// Binds the listening sockets that the manifest declares, or takes over those that the previous instance was lent.
@@ -99,6 +113,10 @@ final class SlotBuild: @unchecked Sendable {
       throw SlotRefusals.startFailed("create", "too many instances are alive", plugin, slot)
     }
     instance = made
+    if image.isIsolated {
+      made.proxy = ProxyPlugin(
+        made, ProxyPlugin.Subject(plugin: plugin, limits: slot.processLimits), kernel.isolation.withLock { $0 })
+    }
     made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
     try create(made, timeoutMs)
     try configure(made, stateDirectory, timeoutMs)
@@ -156,9 +174,7 @@ final class SlotBuild: @unchecked Sendable {
     case .returned(BP_OK): return
     case .returned: throw SlotRefusals.startFailed(step, diagnostics.text, plugin, slot)
     case .timedOut:
-      instance?.state = .wedged
-      instance?.giveListenersBack()
-      instance?.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
+      if let instance { instance.kernel.wedged.add(instance, in: step) }
       throw SlotRefusals.timedOut(step, plugin, slot, timeoutMs)
     }
   }

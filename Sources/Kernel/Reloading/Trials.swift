@@ -38,7 +38,8 @@ struct Trials {
   }
 
   /// A publication has replaced `target` in these slots. Answers warm instances that are not needed any more.
-  mutating func began(_ replaced: [(target: Target, candidate: Instance)], nowNs: UInt64, isWatched: Bool) -> [Instance] {
+  mutating func began(_ replaced: [(target: Target, candidate: Instance)], nowNs: UInt64, isWatched: Bool) -> [Instance]
+  {
     var cooled: [Instance] = []
     for (target, candidate) in replaced {
       let name = target.slot.name

@@ -77,6 +77,8 @@ struct CallFailure: Sendable {
   static let tooManyCalls = CallFailure(
     code: BP_RESOURCE_EXHAUSTED, "too many calls are open in this slot (limits.in_flight_per_slot_max)",
     isRetryable: true)
+  static let noCanonicalForm = CallFailure(
+    code: BP_UNAVAILABLE, "the schema that knows this URI's canonical form is away", isRetryable: true)
   static let noBackend = CallFailure(code: BP_UNAVAILABLE, "the node has no backend", isRetryable: true)
 }
 

@@ -36,6 +36,9 @@ enum HostTable {
     return UnsafePointer(table)
   }()
 
+  /// What `find` knows.
+  static let extensions = ["backplane.node/1", "backplane.observe/1", "backplane.listener/1"]
+
   private static func find(_ id: bp_view) -> UnsafeRawPointer? {
     switch id.text {
     case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)

@@ -109,6 +109,9 @@ enum NodeTable {
       return ReadPath.read(caller, header, normal, lease, completion) {
         caller.outgoing.subtract(1, ordering: .releasing)
       }
+    } unavailable: {
+      Answers.complete(completion, of: caller, .noCanonicalForm, as: bp_read_result.self)
+      return 0
     }
     if token == 0 { caller.outgoing.subtract(1, ordering: .releasing) }
     return token
@@ -243,10 +246,10 @@ enum NodeTable {
     _ completion: bp_completion
   ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
-    ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
+    let request = ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
-    }.run()
-    return 0
+    }
+    return request.start()
   }
 
   private static func list(
@@ -282,10 +285,18 @@ enum NodeTable {
     _ caller: Instance, _ header: bp_call, _ uri: [UInt8], _ query: ListQuery, _ lease: Lease,
     _ completion: bp_completion
   ) -> bp_token {
+    var isUnavailable = false
     let prefix: [UInt8]? = uri.withUnsafeBufferPointer { uri in
       NormalForm.with(bp_view(uri), lease.generation) { normal in
         normal.map { Array($0.bytes) + [UInt8(ascii: "/")] }
+      } unavailable: {
+        isUnavailable = true
+        return nil
       }
+    }
+    if isUnavailable {
+      Answers.complete(completion, of: caller, .noCanonicalForm, as: bp_list_result.self)
+      return 0
     }
     guard let prefix else {
       Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)
@@ -302,7 +313,9 @@ enum NodeTable {
     _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
     _ add: (@convention(c) (UnsafeMutableRawPointer?, bp_view) -> Void)?
   ) {
-    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else { return }
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else {
+      return
+    }
     defer { caller.kernel.ring.release(lease) }
     for route in lease.generation.programs where route.flags & BP_PROGRAM_UNLISTED == 0 {
       route.key.withUnsafeBufferPointer { add!(context, bp_view($0)) }

@@ -23,6 +23,8 @@ final class Instance: @unchecked Sendable {
   /// The generation that first published it; 0 before.
   let bornGeneration = Atomic<UInt64>(0)
 
+  /// Set when it runs in a process of its own, before `create`.
+  var proxy: ProxyPlugin?
   private(set) var plugin: UnsafePointer<bp_plugin>?
   private(set) var backend: UnsafePointer<bp_backend>?
   private(set) var schema: UnsafePointer<bp_schema>?
@@ -44,6 +46,12 @@ final class Instance: @unchecked Sendable {
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
   let statistics = Statistics()
+  /// Completions that named an unknown, finished or foreign token; the last one, CLOCK_MONOTONIC.
+  let ignoredCompletions = Atomic<UInt64>(0)
+  let lastIgnoredNs = Atomic<UInt64>(0)
+  /// Threads that are stuck in it, and calls that it has not completed long after they were given up: the watchdog's.
+  let stuckThreads = Atomic<Int>(0)
+  let lostCalls = Atomic<Int>(0)
   /// Calls whose request was given up because its deadline had passed.
   let overdue = Atomic<UInt64>(0)
   let directness = Directness()
@@ -90,9 +98,10 @@ final class Instance: @unchecked Sendable {
   var admits: Bool { inFlight.load(ordering: .relaxed) < admissionMax.load(ordering: .relaxed) }
 
   /// No call is submitted any more, whatever lease it comes with.
-  var isClosed: Bool { admissionMax.load(ordering: .acquiring) == 0 }
+  @inline(__always)
+  var isClosed: Bool { admissionMax.load(ordering: .sequentiallyConsistent) == 0 }
 
-  func close() { admissionMax.store(0, ordering: .releasing) }
+  func close() { admissionMax.store(0, ordering: .sequentiallyConsistent) }
 
   /// A changed `limits.in_flight_per_slot_max`.
   func admit(_ max: Int) {
@@ -187,14 +196,27 @@ final class Instance: @unchecked Sendable {
     }
   }
 
-  /// Joins the threads of `workers`.
-  func stopWorkers() {
+  /// It completed a call that was not open.
+  func wasIgnored() {
+    ignoredCompletions.add(1, ordering: .relaxed)
+    lastIgnoredNs.store(Clock.monotonicNs(), ordering: .relaxed)
+  }
+
+  /// Joins the threads of `workers`. False when one is in a call that does not come back.
+  func stopWorkers(untilNs deadlineNs: UInt64) -> Bool {
     let stopped = pools.withLock { pools in
       defer { pools = Pools() }
       return pools
     }
-    stopped.blocking?.shutDown()
-    stopped.applying?.shutDown()
+    let isBlockingDone = stopped.blocking?.shutDown(untilNs: deadlineNs) ?? true
+    let isApplyingDone = stopped.applying?.shutDown(untilNs: deadlineNs) ?? true
+    return isBlockingDone && isApplyingDone
+  }
+
+  /// The request of an open call was given up for `code`.
+  func giveUp(_ token: bp_token, _ code: bp_code) {
+    if code == BP_DEADLINE_EXCEEDED { overdue.add(1, ordering: .relaxed) }
+    cancel(token)
   }
 
   func cancel(_ token: bp_token) {

@@ -98,7 +98,10 @@ enum LifeCycle {
       }
     }
     instance.state = .stopped
-    instance.stopWorkers()
+    guard instance.stopWorkers(untilNs: Clock.monotonicNs() + UInt64(stopMs) * 1_000_000) else {
+      wedge(instance, "a call on a thread of the kernel's")
+      return false
+    }
     // Tokens that stop should have completed are the host's to end: a late completion is ignored.
     for token in CallSlab.shared.openTokens(of: instance) {
       Answers.with(
@@ -134,11 +137,6 @@ enum LifeCycle {
   }
 
   private static func wedge(_ instance: Instance, _ step: String) {
-    instance.state = .wedged
-    instance.giveListenersBack()
-    instance.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
-    instance.kernel.log.error(
-      "an instance is wedged: it did not come back and is never called again; its memory and threads are written off",
-      ["slot": instance.slot.name, "plugin": instance.image.id, "version": instance.image.version, "in": step])
+    instance.kernel.wedged.add(instance, in: step)
   }
 }

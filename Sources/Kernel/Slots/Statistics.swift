@@ -5,6 +5,10 @@ import Synchronization
 enum Operation: Int, CaseIterable, Sendable {
   case apply, read, scan, judge, exportState, importState
 
+  /// A request's, as against the host's own business with an instance.
+  @inline(__always)
+  var isData: Bool { rawValue <= Operation.judge.rawValue }
+
   var name: String {
     switch self {
     case .apply: "apply"

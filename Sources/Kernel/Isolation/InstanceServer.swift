@@ -1,0 +1,246 @@
+import BackplaneABI
+import Glibc
+import IsolationWire
+import Synchronization
+
+/// Lets another kernel process use an instance of this one, over a connected stream socket: the other side has a
+/// `RemoteInstance`. What comes is a call like any other, with a token of this kernel's.
+///
+/// The instance must stay started until `ended` is set; whoever makes a server holds a lease on it.
+final class InstanceServer: FrameHandler, @unchecked Sendable {
+  // @unchecked: fixed in init, but for the calls, which are under a lock.
+  private let instance: Instance
+  private let connection: Connection
+  private let canonical: AskingSocket?
+  /// The other side's tokens of open calls, and ours.
+  private let open = Mutex<[bp_token: bp_token]>([:])
+  /// Set when the other side has gone, or `shutDown` was called, and no thread of the server's is left.
+  let ended = Promise<Bool>()
+
+  /// Serves `instance` on `descriptor`, which is owned from now on, until the other side closes it. Nil when the system
+  /// has no thread to give.
+  static func serve(_ instance: Instance, on descriptor: Int32, canonical: Int32? = nil) -> InstanceServer? {
+    let server = InstanceServer(instance, descriptor, canonical)
+    return server.run() ? server : nil
+  }
+
+  private init(_ instance: Instance, _ descriptor: Int32, _ canonical: Int32?) {
+    self.instance = instance
+    connection = Connection(
+      descriptor, memory: nil, patience: .handsOver,
+      waitingBytesMax: instance.kernel.isolation.withLock { $0.waitingSizeBytesMax })
+    self.canonical = canonical.map { AskingSocket($0, timeoutMs: 0) }
+  }
+
+  private func run() -> Bool {
+    let answering = canonical.flatMap { socket in
+      Thread.start(name: "bp-served") { [self] in answerCanonical(socket) }
+    }
+    let reader = Thread.start(name: "bp-served") { [self] in
+      _ = Receiver.run(connection, .copies, self)
+      connection.shutDown()
+      connection.finish()
+      canonical?.shutDown()
+      if let answering { pthread_join(answering, nil) }
+      // What the other side had open is given up; its completions go nowhere.
+      for token in open.withLock({ Array($0.values) }) { instance.cancel(token) }
+      ended.set(true)
+    }
+    guard let reader else {
+      canonical?.shutDown()
+      if let answering { pthread_join(answering, nil) }
+      return false
+    }
+    pthread_detach(reader)
+    return true
+  }
+
+  /// Ends the connection. Any thread but the server's own; wait for `ended`.
+  func shutDown() { connection.shutDown() }
+
+  // MARK: Calls
+
+  /// One call of the other side's. Released by its completion.
+  private final class ServedCall: @unchecked Sendable {
+    // @unchecked: `received` is read by the completion, which comes once.
+    let server: InstanceServer
+    let token: bp_token
+    let shape: ResultShape
+    var received: ReceivedCall?
+    var message: MessageViews?
+
+    init(_ server: InstanceServer, _ token: bp_token, _ shape: ResultShape) {
+      self.server = server
+      self.token = token
+      self.shape = shape
+    }
+  }
+
+  func handle(_ frame: inout Frame) -> Bool {
+    switch frame.kind {
+    case .greeting:
+      connection.sendAnswer(frame.id, LifeCycleAnswer(code: BP_OK, facts: facts))
+      return true
+    case .apply:
+      guard let (received, unit) = ReceivedCall.unit(&frame, staysInFrame: false) else { return false }
+      let request = Unchecked(unit)
+      return serve(frame.id, .apply, .write, received) { instance, token in
+        request.value.pointee.token = token
+        instance.backend?.pointee.apply(instance.pointer, request.value, 1)
+      }
+    case .read:
+      guard let (received, read) = ReceivedCall.read(&frame, staysInFrame: false) else { return false }
+      let request = Unchecked(read)
+      return serve(frame.id, .read, .read, received) { instance, token in
+        request.value.pointee.token = token
+        instance.backend?.pointee.read(instance.pointer, request.value, 1)
+      }
+    case .scan:
+      guard let (received, scan) = ReceivedCall.scan(&frame, staysInFrame: false) else { return false }
+      let request = Unchecked(scan)
+      return serve(frame.id, .scan, .scan, received) { instance, token in
+        request.value.pointee.token = token
+        instance.backend?.pointee.scan(instance.pointer, request.value)
+      }
+    case .judge:
+      guard let (received, call, message) = ReceivedCall.judgement(&frame, staysInFrame: false) else { return false }
+      let request = Unchecked((call, message))
+      return serve(frame.id, .judge, .verdict, received, MessageViews(message)) { instance, token in
+        instance.schema?.pointee.judge(instance.pointer, request.value.0, request.value.1, token)
+      }
+    case .exportState:
+      guard let (received, call, request) = ReceivedCall.export(&frame) else { return false }
+      let whole = Unchecked((call, request))
+      return serve(frame.id, .exportState, .plain, received) { instance, token in
+        instance.stateTable?.pointee.export_state(instance.pointer, whole.value.0, whole.value.1, token)
+      }
+    case .importState:
+      guard let (received, call, request) = ReceivedCall.import(&frame) else { return false }
+      let whole = Unchecked((call, request))
+      return serve(frame.id, .importState, .plain, received) { instance, token in
+        instance.stateTable?.pointee.import_state(instance.pointer, whole.value.0, whole.value.1, token)
+      }
+    case .cancel:
+      if let token = open.withLock({ $0[frame.id] }) { instance.cancel(token) }
+      return true
+    case .grant:
+      guard let credits = ReceivedNodeCall.number(frame.payload) else { return false }
+      if let token = open.withLock({ $0[frame.id] }) {
+        instance.plugin?.pointee.grant?(instance.pointer, token, UInt32(truncatingIfNeeded: credits))
+      }
+      return true
+    // The instance's life is its own kernel's.
+    case .create, .configure, .start, .quiesce, .stop, .destroy:
+      connection.sendAnswer(frame.id, LifeCycleAnswer(code: BP_OK))
+      return true
+    default: return false
+    }
+  }
+
+  private struct Unchecked<Value>: @unchecked Sendable {
+    // @unchecked: memory of a received call, which lives until the plugin completes it.
+    let value: Value
+    init(_ value: Value) { self.value = value }
+  }
+
+  private func serve(
+    _ remote: bp_token, _ operation: Operation, _ shape: ResultShape, _ received: ReceivedCall,
+    _ message: MessageViews? = nil, _ submit: @escaping @Sendable (Instance, bp_token) -> Void
+  ) -> Bool {
+    guard instance.admits, isOffered(operation) else {
+      received.release(connection)
+      refuse(remote, shape)
+      return true
+    }
+    let call = ServedCall(self, remote, shape)
+    call.received = received
+    call.message = message
+    let context = Unmanaged.passRetained(call)
+    let token = CallSlab.shared.open(
+      instance, operation, context: context.toOpaque(),
+      handler: { context, result in
+        let call = Unmanaged<ServedCall>.fromOpaque(context!).takeRetainedValue()
+        // Before the answer goes out: the other side may use its token's place again at once.
+        _ = call.server.open.withLock { $0.removeValue(forKey: call.token) }
+        _ = call.server.connection.sendCompleted(call.token, call.shape, result!, message: call.message)
+        call.received?.release(call.server.connection)
+      },
+      chunkHandler: { context, chunk in
+        let call = Unmanaged<ServedCall>.fromOpaque(context!).takeUnretainedValue()
+        return call.server.connection.sendChunk(call.token, chunk!) == .sent ? BP_OK : BP_CANCELLED
+      }, startNs: Clock.monotonicNs())
+    guard token != 0 else {
+      context.release()
+      received.release(connection)
+      refuse(remote, shape)
+      return true
+    }
+    open.withLock { $0[remote] = token }
+    if instance.directness.mode(operation) == BP_MODE_DIRECT {
+      // Here, and not on threads of the kernel's: what one caller applies must stay in its order.
+      submit(instance, token)
+      if CallSlab.shared.operation(instance.handle, token) != nil { BrokenPromise.revoke(instance, operation, token) }
+    } else {
+      Dispatcher.run(instance, operation, token) { [instance] in submit(instance, token) }
+    }
+    return true
+  }
+
+  private func isOffered(_ operation: Operation) -> Bool {
+    switch operation {
+    case .apply, .read, .scan: instance.backend != nil
+    case .judge: instance.schema != nil
+    case .exportState, .importState: instance.stateTable != nil
+    }
+  }
+
+  private func refuse(_ remote: bp_token, _ shape: ResultShape) {
+    Answers.with(
+      BP_UNAVAILABLE, "the instance takes no calls now", retryable: true, as: bp_list_result.self
+    ) { _ = connection.sendCompleted(remote, .plain, $0) }
+  }
+
+  private var facts: PluginFacts {
+    var facts = PluginFacts()
+    if let backend = instance.backend {
+      var about = PluginFacts.Backend()
+      about.flags = backend.pointee.flags
+      about.durabilityMax = backend.pointee.durability_max
+      facts.backend = about
+    }
+    if let schema = instance.schema {
+      var about = PluginFacts.Schema()
+      about.flags = schema.pointee.flags
+      about.hasCanonicalForm = schema.pointee.canonical_uri != nil
+      about.programs = instance.programs.map { PluginFacts.Program(key: $0.key, flags: $0.flags) }
+      facts.schema = about
+    }
+    if let state = instance.stateTable {
+      var about = PluginFacts.State()
+      about.formatVersion = state.pointee.format_version
+      about.formatVersionOldest = state.pointee.format_version_oldest
+      facts.state = about
+    }
+    facts.cancels = instance.plugin?.pointee.cancel != nil
+    facts.grants = instance.plugin?.pointee.grant != nil
+    return facts
+  }
+
+  private func answerCanonical(_ socket: AskingSocket) {
+    while let question = try? socket.next() {
+      var written: [UInt8] = []
+      let code = question.bytes { [instance] uri in
+        withUnsafeMutablePointer(to: &written) { pointer in
+          instance.schema?.pointee.canonical_uri?(
+            instance.pointer, uri,
+            bp_sink(
+              context: pointer,
+              write: { context, view in
+                context!.assumingMemoryBound(to: [UInt8].self).pointee.append(contentsOf: view.bytes)
+              })) ?? BP_UNIMPLEMENTED
+        }
+      }
+      guard let code, socket.replyCode(question, code, bytes: written) else { return }
+    }
+  }
+}
