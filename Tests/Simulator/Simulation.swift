@@ -208,6 +208,8 @@ final class Simulation {
       Report.violated("\(request.name) was never answered")
     }
     if isClean { node.invariants.isOver() }
+    // Threads that a wedged instance was given are written off with it.
+    if node.plugins.contains(where: { $0.instance.state == .wedged }) { return }
     var rounds = 0
     while simulation_threads() > 1, rounds < 100 {
       sleep(ms: 1000)

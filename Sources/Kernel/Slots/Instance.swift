@@ -41,6 +41,8 @@ final class Instance: @unchecked Sendable {
   let admissionMax: Atomic<Int>
   /// An export of its state is open.
   let isExporting = Atomic<Bool>(false)
+  /// Threads of a handover that are in it, or on their way.
+  let stateCalls = Atomic<Int>(0)
   /// The way in for writes, of an instance whose state can move to a successor.
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
