@@ -74,9 +74,22 @@ final class SimulatedMemory: SimulatedBackend, @unchecked Sendable {
   override var uris: [String] { records.keys.sorted() }
 
   override func put(_ uri: String, _ number: Int) {
-    Report.require(export?.phase != BP_STATE_REST, "\(name) is written to while it exports its rest")
+    Report.require(
+      export?.phase != BP_STATE_REST || !isFenced, "\(name) is written to while it exports its rest")
     records[uri] = number
     if changed != nil { changed!.insert(uri) }
+  }
+
+  /// Its fence is up: nobody has given the handover up.
+  private var isFenced: Bool {
+    guard let fence = instance.fence else { return false }
+    switch fence.enter() {
+    case .passed:
+      fence.leave()
+      return false
+    case .raised: return true
+    case .moved: return false
+    }
   }
 
   // MARK: Export

@@ -98,7 +98,7 @@ final class Simulation {
     case .burst: for client in clients where client.isFree { client.burst(60) }
     case .nonsense: complainAboutNothing()
     case .slots:
-      if Dice.percent(50) { node.shelf.toggleAudit() } else { node.shelf.togglePolicy() }
+      if style.layout == .both || Dice.percent(50) { node.shelf.toggleAudit() } else { node.shelf.togglePolicy() }
       node.hint()
     }
   }
@@ -107,8 +107,8 @@ final class Simulation {
   private func complainAboutNothing() {
     guard !node.plugins.isEmpty else { return }
     let plugin = Dice.pick(node.plugins)
-    let token = simulation_random() & 0xfff_ffff
-    guard CallSlab.shared.openTokens(of: plugin.instance).allSatisfy({ $0 != token }) else { return }
+    // Of a sequence that is never reached.
+    let token = simulation_random() | 1 << 60
     plugin.complete(token, BP_OK, bp_read_result.self)
   }
 
@@ -208,6 +208,8 @@ final class Simulation {
       Report.violated("\(request.name) was never answered")
     }
     if isClean { node.invariants.isOver() }
+    // Threads that a wedged instance was given are written off with it.
+    if node.plugins.contains(where: { $0.instance.state == .wedged }) { return }
     var rounds = 0
     while simulation_threads() > 1, rounds < 100 {
       sleep(ms: 1000)

@@ -66,7 +66,7 @@ final class Reconciler {
       if refusals.isEmpty {
         isPublished ? .applied : .unchanged
       } else {
-        isPublished && !transaction.changes.isEmpty ? .partly : .refused
+        isPublished && (!transaction.changes.isEmpty || transaction.refusals.isEmpty) ? .partly : .refused
       }
     return finish(request.trigger, outcome, from: before, transaction, isHint: request.isHint)
   }

@@ -91,7 +91,7 @@ enum LifeCycle {
     let isStarted = instance.state == .quiesced
     // core.h, stop: every call that the instance made to the host has been completed before, and it can make no other.
     instance.state = .stopping
-    guard endCalls(of: instance, stopMs) else { return false }
+    guard endCalls(of: instance, stopMs), endStateCalls(of: instance, stopMs) else { return false }
     if isStarted {
       guard step(instance, .stop, stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else {
         return false
@@ -134,6 +134,19 @@ enum LifeCycle {
       }
       usleep(1000)
     }
+  }
+
+  /// Waits for threads of a handover that was given up. False when the instance is wedged now.
+  private static func endStateCalls(of instance: Instance, _ stopMs: Int) -> Bool {
+    let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
+    while instance.stateCalls.load(ordering: .acquiring) > 0 {
+      guard Clock.monotonicNs() < patienceNs else {
+        wedge(instance, "a handover of its state")
+        return false
+      }
+      usleep(1000)
+    }
+    return true
   }
 
   private static func wedge(_ instance: Instance, _ step: String) {
