@@ -122,13 +122,22 @@ public final class NodeProcess: @unchecked Sendable {
     return process.terminationStatus
   }
 
-  /// Threads and open descriptors of the node now.
+  /// Threads and open descriptors of the node now, those of its children included.
   public func resources() -> (threads: Int, descriptors: Int) {
-    let files = FileManager.default
-    return (
-      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/task").count) ?? 0,
-      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? 0
-    )
+    func count(_ folder: String) -> Int { (try? FileManager.default.contentsOfDirectory(atPath: folder).count) ?? 0 }
+    return ([pid] + children).reduce(into: (0, 0)) { sum, id in
+      sum.0 += count("/proc/\(id)/task")
+      sum.1 += count("/proc/\(id)/fd")
+    }
+  }
+
+  /// Its child processes now: those that host plugins, and probes.
+  public var children: [Int32] {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return threads.flatMap { thread -> [Int32] in
+      let text = try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/children", encoding: .utf8)
+      return (text ?? "").split(separator: " ").compactMap { Int32($0) }
+    }
   }
 
   /// What the open descriptors are, and the threads' names: for the message of a test that counts them.

@@ -8,7 +8,10 @@ final class Instance: @unchecked Sendable {
 
   /// core.h, "Life cycle".
   enum State: Int, Sendable {
-    case created, configured, serving, quiesced, stopped, destroyed
+    case created, configured, serving, quiesced
+    /// It makes no call any more; those that it has made are being ended.
+    case stopping
+    case stopped, destroyed
     /// A life-cycle function did not come back: never called again, its memory and threads are written off.
     case wedged
   }
