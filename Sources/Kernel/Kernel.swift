@@ -617,7 +617,8 @@ public final class Kernel: @unchecked Sendable {
     notes += OwnDescriptors.shared.alarms
     guard let lease = context.ring.acquireAdmitted() else {
       return Status(
-        pid: getpid(), node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes,
+        pid: getpid(), node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [],
+        notes: notes,
         upgrades: upgrades)
     }
     defer { context.ring.release(lease) }

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -71,6 +72,17 @@ int bp_shim_pidfd_wait(int descriptor, int *signal, int *status) {
   *signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
   *status = info.si_code == CLD_EXITED ? info.si_status : 0;
   return 0;
+}
+
+int bp_shim_instruction_counter(void) {
+  struct perf_event_attr wanted;
+  memset(&wanted, 0, sizeof wanted);
+  wanted.type = PERF_TYPE_HARDWARE;
+  wanted.size = sizeof wanted;
+  wanted.config = PERF_COUNT_HW_INSTRUCTIONS;
+  wanted.exclude_kernel = 1;
+  wanted.exclude_hv = 1;
+  return (int)syscall(SYS_perf_event_open, &wanted, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
 int bp_shim_pipe(int32_t descriptors[2]) { return pipe2(descriptors, O_CLOEXEC); }

@@ -46,14 +46,15 @@ final class Waiting: @unchecked Sendable {
     let lease = firstHeld(draining)
     #expect(lease["request"] as? String == "read" && lease["call"] as? String == "read", "\(lease)")
     #expect(lease["slot"] as? String == "rogue" && lease["version"] as? String == "1.0.0", "\(lease)")
-    #expect((lease["peer"] as? String)?.contains("127.0.0.1") == true && lease["answered"] as? Bool == false, "\(lease)")
+    #expect(
+      (lease["peer"] as? String)?.contains("127.0.0.1") == true && lease["answered"] as? Bool == false, "\(lease)")
 
     // The soft limit names it, the hard one answers its client.
     #expect(Polling.until { rogue.node.log.contains("a superseded generation is still held") })
     #expect(rogue.node.log.contains("read in slot 'rogue'"))
     #expect(waiting.answer()?.status == 503)
     // It does not come back: its instance is written off, and the node says so.
-    #expect(try Polling.until { try rogue.held("wedged") != nil })
+    #expect(try Polling.until { try rogue.node.metric("backplane_instances_wedged_total") == 1 })
     #expect(firstHeld(try rogue.held("wedged"))["answered"] as? Bool == true)
     let wedged = try rogue.node.ask(["command": "generations"])["wedged"] as? [[String: Any]] ?? []
     #expect(wedged.map { $0["slot"] as? String } == ["rogue"] && wedged.map { $0["call"] as? String } == ["read"])
@@ -82,7 +83,7 @@ final class Waiting: @unchecked Sendable {
     #expect(try firstHeld(rogue.held("draining"))["request"] as? String == "receive")
     let answer = waiting.answer()
     #expect(answer?.status == 503, "\(answer?.text ?? "none")")
-    #expect(try Polling.until { try rogue.held("wedged") != nil })
+    #expect(try Polling.until { try rogue.node.metric("backplane_instances_wedged_total") == 1 })
     try rogue.set("hold", false)
     // The write arrives, nobody waits for it, and the generation goes with it; the instance stays written off.
     #expect(try Polling.until { try rogue.generations().map { $0["state"] as? String } == ["published"] })
@@ -103,8 +104,7 @@ final class Waiting: @unchecked Sendable {
     let receipt = try rogue.node.reloadDirectly(now: ["*"], losesState: true)
     #expect(receipt.changes.sorted() == ["rogue:replaced", "schema:replaced"], "\(receipt)")
     #expect(waiting.answer()?.status == 503)
-    #expect(try Polling.until { try rogue.held("wedged") != nil })
-    #expect(try rogue.node.metric("backplane_instances_wedged_total") == 1)
+    #expect(try Polling.until { try rogue.node.metric("backplane_instances_wedged_total") == 1 })
     let wedged = try rogue.node.ask(["command": "generations"])["wedged"] as? [[String: Any]] ?? []
     #expect(wedged.map { $0["slot"] as? String } == ["rogue"])
     #expect(rogue.node.stop() == 0)

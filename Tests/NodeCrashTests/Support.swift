@@ -25,7 +25,8 @@ struct Rogue {
     let file = "\(directory)/\(Self.file)"
     let arguments = [
       "-shared", "-fPIC", "-O1", "-fno-omit-frame-pointer", "-fvisibility=hidden", "-std=gnu11", "-Wl,-z,defs",
-      "-Wl,--build-id=uuid", "-I\(Self.root)/Sources/PluginAPI/ABI/include", "-I\(Self.root)/Tests/BoundaryTrial/Toys/C",
+      "-Wl,--build-id=uuid", "-I\(Self.root)/Sources/PluginAPI/ABI/include",
+      "-I\(Self.root)/Tests/BoundaryTrial/Toys/C",
       "-I\(directory)", "-Wa,-I\(directory)", "-DROGUE_VERSION=\"\(version)\"", "-DROGUE_READ_MODE=\(readMode)",
       "-DROGUE_APPLY_MODE=\(applyMode)", "\(Self.root)/Tests/NodeCrashTests/Plugins/rogue.c", "-o", file, "-lpthread",
     ]

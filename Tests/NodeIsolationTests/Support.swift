@@ -62,6 +62,7 @@ final class MisfitNode {
       settle_ms: 50
       start_timeout_ms: 1500
       drain_soft_ms: 1000
+      probation_ms: 0
     \(settings)
     slots:
       misfit:

@@ -87,7 +87,8 @@ import Testing
     #expect(try ledger.node.read("mutable/open/a").status == 200)
   }
 
-  @Test func stateThatTheOldVersionCannotReadForbidsTheWayBack() throws {
+  /// A pitfall of others: "New data format unreadable by old code after rollback: state version must gate rollback".
+  @Test func rollbackWithNewerState() throws {
     let ledger = try LedgerNode(reload: Probations.window)
     try ledger.node.put("mutable://open/a", "1")
     try ledger.drop(Ledger(version: "2.0.0", format: 2, oldestFormat: 1))

@@ -7,6 +7,10 @@ struct StormFile {
   var source: String
   var name: String
 
+  var sizeBytes: Int {
+    ((try? FileManager.default.attributesOfItem(atPath: source))?[.size] as? NSNumber)?.intValue ?? 0
+  }
+
   static let all = ["backend-memory", "transport-http", "backend-sqlite", "schema-permissive"].map {
     StormFile(source: BuiltProducts.plugin($0), name: "libbackplane-\($0).so")
   }
@@ -38,7 +42,7 @@ final class Storm {
     }
     return """
       node: {write_policy: all}
-      reload: {watch: false, probation_ms: 1000, drain_soft_ms: 5000}
+      reload: {watch: false, probation_ms: 0, drain_soft_ms: 5000}
       limits: {retained_images_max: 10000}
       slots:
       \(slots.joined(separator: "\n"))

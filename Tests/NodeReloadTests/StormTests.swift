@@ -11,15 +11,18 @@ import Testing
   let reloads = setting("BACKPLANE_TEST_RELOADS", default: 120)
   let storm = try Storm(clients: setting("BACKPLANE_TEST_CLIENTS", default: 64))
   let node = storm.node
-  // One of each first: what is opened once for good (Foundation, the Swift runtime's threads) is there before counting.
-  for number in 0..<StormFile.all.count { #expect(try storm.reload(number).outcome == "applied") }
+  // Each a few times first: what is opened once for good (Foundation, the Swift runtime's threads) is there before
+  // counting, and so are the descriptors that SQLite keeps for its next connection while another is open: as many as
+  // there ever were connections at a time.
+  let rounds = 4 * StormFile.all.count
+  for number in 0..<rounds { #expect(try storm.reload(number).outcome == "applied") }
   let before = try #require(storm.resourcesAtRest())
   let namesBefore = node.resourceNames()
   let bytesBefore = node.residentBytes
 
   storm.begin()
   var ledger = ReceiptLedger()
-  for number in 0..<reloads { ledger.add(try storm.reload(number + StormFile.all.count)) }
+  for number in 0..<reloads { ledger.add(try storm.reload(number + rounds)) }
   let load = try storm.end()
   #expect(ledger.others.isEmpty, "\(ledger.others.count): \(ledger.others.prefix(3))")
 
@@ -30,7 +33,7 @@ import Testing
   // What it cost. Operations that were slow under the load run on threads from then on: what is compared is idle
   // instances, so each is made anew.
   for number in 0..<StormFile.all.count {
-    #expect(try storm.reload(reloads + StormFile.all.count + number).outcome == "applied")
+    #expect(try storm.reload(reloads + rounds + number).outcome == "applied")
   }
   let isLevel = Polling.until(seconds: 60, everyMs: 100) { node.resources() == before }
   #expect(isLevel, "\(before) before: \(namesBefore); \(node.resources()) after: \(node.resourceNames())")
@@ -42,8 +45,9 @@ import Testing
   print("storm: \(reloads) reloads, \(load.writes) writes, \(load.reads) reads, \(before)")
   print("storm: \(grown / 1024) KiB more, \(retained) images retained: \(grownEach / 1024) KiB each")
   print("storm: a reload took \(ledger.summary)")
-  // An image that is kept costs its touched pages, not its file.
-  #expect(grownEach < 2 << 20, "\(grownEach) bytes for each image that is kept")
+  // Most of it is code that was looked at and that the system may take back.
+  let mean = StormFile.all.map(\.sizeBytes).reduce(0, +) / StormFile.all.count
+  #expect(grownEach < mean, "\(grownEach) bytes for each image that is kept")
 
   // Each backend by itself has every record.
   for backend in ["memory", "sqlite"] {

@@ -143,9 +143,25 @@ public final class NodeProcess: @unchecked Sendable {
     return process.terminationStatus
   }
 
-  /// Threads and open descriptors of the node now.
-  public func resources() -> (threads: Int, descriptors: Int) { resources(of: pid) }
+  /// Threads and open descriptors of the node now, those of its children included.
+  public func resources() -> (threads: Int, descriptors: Int) {
+    func count(_ folder: String) -> Int { (try? FileManager.default.contentsOfDirectory(atPath: folder).count) ?? 0 }
+    return ([pid] + children).reduce(into: (0, 0)) { sum, id in
+      sum.0 += count("/proc/\(id)/task")
+      sum.1 += count("/proc/\(id)/fd")
+    }
+  }
 
+  /// Its child processes now: those that host plugins, and probes.
+  public var children: [Int32] {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return threads.flatMap { thread -> [Int32] in
+      let text = try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/children", encoding: .utf8)
+      return (text ?? "").split(separator: " ").compactMap { Int32($0) }
+    }
+  }
+
+  /// Likewise of one process alone.
   public func resources(of pid: Int32) -> (threads: Int, descriptors: Int) {
     let files = FileManager.default
     return (

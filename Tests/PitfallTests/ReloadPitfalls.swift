@@ -2,7 +2,8 @@ import Foundation
 import NodeTesting
 import Testing
 
-/// Where the reload logic of other servers broke; each test quotes what was seen there.
+/// Where the reload logic of other servers broke; each test quotes what was seen there. One lies beside its subject:
+/// rollback with newer state, in ProbationTests.
 @Suite struct ReloadPitfalls {
   // MARK: "Lost, doubled or re-entrant signals"
 

@@ -21,7 +21,8 @@ struct MarkedThread {
     (0..<Int(BP_MARKS_THREADS_MAX)).compactMap { index in
       let mark = bp_marks_thread(UInt32(index))!
       let seen = mark.pointee
-      guard seen.thread != 0, seen.word != 0, let call = MarkedCall(rawValue: UInt8(truncatingIfNeeded: seen.word >> 56))
+      guard seen.thread != 0, seen.word != 0,
+        let call = MarkedCall(rawValue: UInt8(truncatingIfNeeded: seen.word >> 56))
       else { return nil }
       let again = mark.pointee
       guard again.word == seen.word, again.sequence == seen.sequence else { return nil }
@@ -47,4 +48,3 @@ struct MarkedThread {
     )
   }
 }
-

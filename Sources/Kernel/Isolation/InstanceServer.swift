@@ -189,7 +189,8 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
       // Nothing is published yet.
       return begin(waiting, at: instance, nil)
     }
-    guard let target = lease.generation.instance(slot: instance.slot.name), target.slot.kind == instance.slot.kind else {
+    guard let target = lease.generation.instance(slot: instance.slot.name), target.slot.kind == instance.slot.kind
+    else {
       return refuse(waiting, lease)
     }
     guard waiting.operation == .apply, let fence = target.fence else { return begin(waiting, at: target, lease) }

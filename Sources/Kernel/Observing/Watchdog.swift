@@ -68,7 +68,10 @@ final class Watchdog: @unchecked Sendable {
       if seen.isReported, let instance = InstanceRegistry.shared.find(seen.handle) {
         kernel.log.notice(
           "a call that was stuck has come back",
-          ["slot": instance.slot.name, "plugin": instance.image.id, "after_ms": "\((nowNs - seen.sinceNs) / 1_000_000)"])
+          [
+            "slot": instance.slot.name, "plugin": instance.image.id,
+            "after_ms": "\((nowNs - seen.sinceNs) / 1_000_000)",
+          ])
       }
       self.seen[index] = nil
     }
@@ -79,7 +82,8 @@ final class Watchdog: @unchecked Sendable {
 
   /// Life-cycle calls have bounds of their own: those are stuck that were abandoned.
   private func isStuck(_ thread: MarkedThread, _ instance: Instance, _ nowNs: UInt64, _ limitNs: UInt64) -> Bool {
-    var seen = self.seen[thread.index].flatMap { $0.identity == thread.identity ? $0 : nil }
+    var seen =
+      self.seen[thread.index].flatMap { $0.identity == thread.identity ? $0 : nil }
       ?? Seen(
         identity: thread.identity, handle: thread.handle, sinceNs: thread.startNs == 0 ? nowNs : thread.startNs)
     if self.seen[thread.index]?.isReported != true { self.seen[thread.index] = seen }

@@ -74,7 +74,7 @@ final class Reconciler {
       if refusals.isEmpty {
         isPublished ? .applied : .unchanged
       } else {
-        isPublished && !transaction.changes.isEmpty ? .partly : .refused
+        isPublished && (!transaction.changes.isEmpty || transaction.refusals.isEmpty) ? .partly : .refused
       }
     return finish(request.trigger, outcome, from: before, transaction, isHint: request.isHint)
   }
@@ -300,7 +300,8 @@ extension Instance {
 
 extension Reconciler {
   /// What another process served is served by these instances from now on, as far as the ring gives leases.
-  func arrive(_ instances: [Instance], _ welcome: UpgradeMessage.Welcome, _ loaded: LoadedConfiguration) throws(Refusal) {
+  func arrive(_ instances: [Instance], _ welcome: UpgradeMessage.Welcome, _ loaded: LoadedConfiguration) throws(Refusal)
+  {
     let missing = welcome.missing.compactMap { missing in
       loaded.node.slots.first { $0.name == missing.slot }.map {
         Generation.MissingSlot(slot: $0, plugin: missing.plugin, version: missing.version, reason: missing.reason)

@@ -51,12 +51,14 @@ enum NodeTable {
     _ caller: Instance, _ header: bp_call, _ completion: bp_completion, _ type: T.Type,
     giveBack: @escaping () -> Void = {}, begin: @escaping ParkedRequest.Begin
   ) -> bp_token {
-    guard caller.kernel.ring.isParked else {
-      // The door may have been opened since.
-      if let lease = caller.kernel.ring.acquire() {
-        defer { caller.kernel.ring.release(lease) }
+    let ring = caller.kernel.ring
+    while !ring.isParked {
+      // The door may have been opened since, or opened and shut.
+      if let lease = ring.acquire() {
+        defer { ring.release(lease) }
         return begin(header, lease, completion)
       }
+      guard ring.currentNumber == 0 else { continue }
       giveBack()
       Answers.complete(completion, BP_UNAVAILABLE, "the node is not up yet", retryable: true, as: type)
       return 0

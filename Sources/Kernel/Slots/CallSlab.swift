@@ -193,21 +193,33 @@ final class CallSlab: @unchecked Sendable {
 
   /// The calls that are open in `instance`, with the time they began. Not for the hot path.
   func openCalls(of instance: Instance) -> [(operation: Operation, startNs: UInt64)] {
-    (0..<capacity).compactMap { index in
-      let word = records[index].word.load(ordering: .acquiring)
-      guard word & 0xff == CallSlab.phaseOpen, records[index].handle == instance.handle else { return nil }
-      let call = (records[index].operation, records[index].startNs)
+    var calls: [(operation: Operation, startNs: UInt64)] = []
+    forEachOpen(of: instance) { record, word, _ in
+      let call = (record.pointee.operation, record.pointee.startNs)
       // A record that was closed meanwhile says nothing.
-      return records[index].word.load(ordering: .acquiring) == word ? call : nil
+      if record.pointee.word.load(ordering: .acquiring) == word { calls.append(call) }
     }
+    return calls
   }
 
   /// Tokens of `instance` that are still open, for what must be failed when it stops. Not for the hot path.
   func openTokens(of instance: Instance) -> [bp_token] {
-    (0..<capacity).compactMap { index in
-      let word = records[index].word.load(ordering: .acquiring)
-      guard word & 0xff == CallSlab.phaseOpen, records[index].handle == instance.handle else { return nil }
-      return (word >> 8) << CallSlab.indexBits | UInt64(index)
+    var tokens: [bp_token] = []
+    forEachOpen(of: instance) { _, word, index in
+      tokens.append((word >> 8) << CallSlab.indexBits | UInt64(index))
+    }
+    return tokens
+  }
+
+  private func forEachOpen(
+    of instance: Instance, _ body: (_ record: UnsafeMutablePointer<Record>, _ word: UInt64, _ index: Int) -> Void
+  ) {
+    var index = 0
+    while index < capacity {
+      let record = records + index
+      let word = record.pointee.word.load(ordering: .acquiring)
+      if word & 0xff == CallSlab.phaseOpen, record.pointee.handle == instance.handle { body(record, word, index) }
+      index += 1
     }
   }
 }

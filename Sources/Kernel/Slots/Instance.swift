@@ -8,7 +8,10 @@ final class Instance: @unchecked Sendable {
 
   /// core.h, "Life cycle".
   enum State: Int, Sendable {
-    case created, configured, serving, quiesced, stopped, destroyed
+    case created, configured, serving, quiesced
+    /// It makes no call any more; those that it has made are being ended.
+    case stopping
+    case stopped, destroyed
     /// A life-cycle function did not come back: never called again, its memory and threads are written off.
     case wedged
   }
@@ -36,6 +39,10 @@ final class Instance: @unchecked Sendable {
   /// Calls are submitted while fewer are open. 0: none any more, the instance is on its way out and whoever still comes
   /// with an old lease goes to the published generation (`Admission`).
   let admissionMax: Atomic<Int>
+  /// An export of its state is open.
+  let isExporting = Atomic<Bool>(false)
+  /// Threads of a handover that are in it, or on their way.
+  let stateCalls = Atomic<Int>(0)
   /// The way in for writes, of an instance whose state can move to a successor.
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.

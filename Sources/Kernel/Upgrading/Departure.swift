@@ -51,7 +51,8 @@ final class Departure {
     _ kernel: KernelContext, _ reconciler: Reconciler, _ notifier: ServiceManager, trigger: String, executable: String?,
     control: Int32?, predecessors: Int, isReloadComing: Bool, _ transaction: inout ReloadTransaction
   ) throws(Refusal) -> Done {
-    guard let origin = ProcessOrigin.current, let loaded = reconciler.configuration, let published = reconciler.published
+    guard let origin = ProcessOrigin.current, let loaded = reconciler.configuration,
+      let published = reconciler.published
     else { throw SlotRefusals.upgrade("this process is no node that can be replaced") }
     guard predecessors < predecessorsMax else {
       throw SlotRefusals.upgrade(

@@ -29,7 +29,8 @@ public struct ProcessOrigin: Sendable {
     }
     let upgrade = take(upgradeVariable)
     let shepherd = take(shepherdVariable)
-    var path = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+    var path =
+      (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
     // The file has been replaced already.
     if path.hasSuffix(" (deleted)") { path = String(path.dropLast(10)) }
     current = ProcessOrigin(

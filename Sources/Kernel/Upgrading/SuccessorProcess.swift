@@ -26,7 +26,8 @@ final class SuccessorProcess: Sendable {
   /// Starts it as this process was started; it lives on when this one ends.
   ///
   /// - Parameter shepherd: its end of the line to the shepherd; stays the caller's.
-  static func start(_ origin: ProcessOrigin, executable: String?, shepherd: Int32?) throws(Failure) -> SuccessorProcess {
+  static func start(_ origin: ProcessOrigin, executable: String?, shepherd: Int32?) throws(Failure) -> SuccessorProcess
+  {
     var pair: [Int32] = [-1, -1]
     guard bp_shim_socket_pair(&pair) == 0 else {
       throw Failure(sentence: "no descriptor is free: \(String(cString: strerror(errno)))")

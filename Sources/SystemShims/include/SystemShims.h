@@ -41,6 +41,10 @@ int bp_shim_die_with_parent(int parent);
 int bp_shim_pidfd_open(int process);
 int bp_shim_pidfd_kill(int descriptor, int signal);
 
+/* A counter of the instructions that the calling thread executes in user mode: a descriptor to read 64 bits from. -1
+ * where the system does not let us (perf_event_paranoid, a container). The caller closes it. */
+int bp_shim_instruction_counter(void);
+
 /* Waits for and reaps the process: its exit status, or the signal that ended it (else 0). */
 int bp_shim_pidfd_wait(int descriptor, int *signal, int *status);
 
