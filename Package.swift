@@ -109,7 +109,7 @@ let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
-  .testTarget(name: "PluginAPITests", dependencies: [pluginAPI], swiftSettings: swift6),
+  .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
   // Hosts a plugin file in a child process for BoundaryTrial; no product.
   .executableTarget(
     name: "boundary-trial-child", dependencies: [pluginAPI, pluginTestHost], path: "Tests/BoundaryTrialChild",
@@ -121,7 +121,7 @@ let tests: [Target] = [
   .testTarget(
     name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
-  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", boundary], swiftSettings: swift6),
+  .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
@@ -143,18 +143,39 @@ let tests: [Target] = [
     swiftSettings: swift6),
 ]
 
+// Reloads under fire, without threads and time of the machine's: the linker hands those over to the simulation. Without
+// `SIMULATION`, as in a release build, there is nothing in it: the kernel's insides are not to be seen then.
+let simulation: [Target] = [
+  .target(name: "SimulatedSystem", path: "Tests/Simulator/System"),
+  .executableTarget(
+    name: "simulator", dependencies: ["Kernel", "SimulatedSystem", boundary], path: "Tests/Simulator",
+    exclude: ["System"], swiftSettings: swift6 + [.define("SIMULATION", .when(configuration: .debug))],
+    linkerSettings: [
+      .unsafeFlags(
+        [
+          "clock_gettime", "usleep", "pthread_create", "pthread_join", "pthread_detach", "pthread_setname_np",
+          "pthread_cond_wait", "pthread_cond_timedwait", "pthread_cond_signal", "pthread_cond_broadcast",
+        ].flatMap { ["-Xlinker", "--wrap=\($0)"] })
+    ]),
+  .testTarget(
+    name: "SimulationTests", dependencies: ["simulator"], path: "Tests/SimulationTests", swiftSettings: swift6),
+]
+
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
-  .testTarget(name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
-    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane"], exclude: ["Plugins"], swiftSettings: swift6),
+    name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
   .testTarget(name: "ExamplesTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
 ]
 
@@ -164,6 +185,7 @@ let benchmarks: [Target] = [
     dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
     path: "Benchmarks/Backends", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
   .executableTarget(
@@ -190,5 +212,5 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + conformance + tests + nodeTests + benchmarks
+  targets: libraries + kernel + backends + schemas + transports + conformance + tests + simulation + nodeTests + benchmarks
 )

@@ -33,7 +33,23 @@ enum Boundary {
       return "\"\(name)\":{\"ns\":\(times[times.count / 2]),\"ns_min\":\(times[0]),\"allocations\":\(count),"
         + "\"calls_counted\":\(callsCounted)}"
     }
-    print("{\(fields.joined(separator: ","))}")
+    print("{\((fields + [attribution(benchmark)]).joined(separator: ","))}")
+  }
+
+  /// What the mark around a call costs: a call of nothing with it, and without.
+  private static func attribution(_ benchmark: CallBenchmark) -> String {
+    let figures = [("off", CallBenchmark.Attribution.off), ("on", .on)].map { name, attribution in
+      _ = benchmark.runMarks(10_000, attribution)
+      var instructions: UInt64?
+      let times = (0..<rounds).map { _ in
+        let start = nowNs()
+        instructions = benchmark.runMarks(callsTimed, attribution)
+        return (nowNs() - start) / Double(callsTimed)
+      }
+      let count = instructions.map { "\(Double($0) / Double(callsTimed))" } ?? "null"
+      return "\"\(name)\":{\"ns\":\(times.min()!),\"instructions\":\(count)}"
+    }
+    return "\"attribution\":{\(figures.joined(separator: ","))}"
   }
 
   private static func check(_ answered: Int, _ wanted: Int) {

@@ -12,12 +12,13 @@ import boundary_part
 import durable_part
 import http_part
 import isolation_part
+import reload_part
 import start_part
 from figures import Report
 from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
-         "isolation": isolation_part}
+         "reload": reload_part, "isolation": isolation_part}
 
 
 class Settings:
@@ -28,6 +29,7 @@ class Settings:
         self.scratch = scratch
         self.runs = number("BENCH_RUNS", 5, 1, 99)
         self.seconds = number("BENCH_SECONDS", 3, 1, 600)
+        self.reloads = number("BENCH_RELOADS", 10_000, 1, 1_000_000)
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             raise Missing("The server and the load generator need a core each; this process may use one.")
@@ -48,7 +50,8 @@ def number(name, default, lowest, highest):
 
 def prepare(settings):
     """Builds what is not built. The plugins measured are the release build's, whatever lies in plugins.d."""
-    needed = ["backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "IsolationBenchmark", "backplane-host"]
+    needed = ["backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "OpenLoop", "IsolationBenchmark",
+              "backplane-host"]
     if any(not os.path.exists(settings.product(name)) for name in needed):
         subprocess.run([os.path.join(settings.root, "scripts", "build")], check=True, stdout=sys.stderr)
     os.makedirs(settings.plugins)

@@ -23,6 +23,12 @@ def run(settings, report):
         report.add(f"{label}: allocations per call", per_call, "", at_most=0, digits=2)
         if count:
             report.note(f"{label}: {count} allocations in {counted[name]['calls_counted']} calls")
+    off, on = timed["attribution"]["off"], timed["attribution"]["on"]
+    report.add("attribution: more for each call into a plugin", on["ns"] - off["ns"], "ns", at_most=20, digits=1)
+    if on["instructions"] is not None:
+        report.add("attribution: instructions", on["instructions"] - off["instructions"], "", digits=1)
+    else:
+        report.note("attribution: by time; the system does not let us count instructions")
 
 
 def figures(command, environment):

@@ -116,14 +116,14 @@ def exchange(port, method, path, body=b""):
         return head + b"\r\n\r\n" + rest
 
 
-def node(settings, name, folder, backend, core=None, port=None, extra=None):
+def node(settings, name, folder, backend, core=None, port=None, extra=None, plugins=None):
     """A node with `backend` (a URL), one HTTP loop, in `folder`."""
     port = port or free_port()
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "backplane.yaml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(
-            f"directories:\n  state: {folder}/state\n  plugins: [{settings.plugins}]\n"
+            f"directories:\n  state: {folder}/state\n  plugins: [{plugins or settings.plugins}]\n"
             f"slots:\n  http:\n    port: {port}\n    loops: 1\n"
             f"  data:\n    kind: backend\n    url: {backend}\n" + (extra or ""))
     return Server(

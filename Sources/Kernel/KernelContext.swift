@@ -7,6 +7,7 @@ final class KernelContext: Sendable {
   let log: KernelLog
   let behind: BehindRegistry
   let quarantine: Quarantine
+  let wedged = WedgedInstances()
   let versions = VersionClock()
   /// Threads for what must not run on a caller's: long scans, deep nesting, direct operations that were demoted.
   let workers: WorkerPool
@@ -30,6 +31,8 @@ final class KernelContext: Sendable {
   let readMultiMax = Atomic<Int>(50)
   /// How isolated plugins are kept alive: for those that are made from now on.
   let isolation = Mutex(IsolationSettings(hostExecutable: IsolationSettings.besideThisExecutable))
+  /// Slots that are compared with their predecessor.
+  let slotsOnProbation = Atomic<Int>(0)
   /// What the reloads came to.
   let reloadCounts = Mutex(ReloadCounts())
   /// Writes that a backend missed though they were acknowledged.
@@ -65,20 +68,41 @@ final class KernelContext: Sendable {
   }
 
   func shutDown() {
-    requests.shutDown()
-    workers.shutDown()
+    let deadlineNs = Clock.monotonicNs() + KernelContext.shutDownNs
+    requests.shutDown(untilNs: deadlineNs)
+    if !workers.shutDown(untilNs: deadlineNs) {
+      log.error("a thread of the kernel's is left behind: a plugin's call on it did not come back")
+    }
   }
+
+  /// How long a thread of the kernel's may take to end: plugins' code runs on it.
+  private static let shutDownNs: UInt64 = 2_000_000_000
+}
+
+/// A time that one thread writes and another reads; CLOCK_MONOTONIC, 0 for none.
+final class BeatTime: Sendable {
+  let value = Atomic<UInt64>(0)
 }
 
 /// Numbers for writes, unique and rising within a node, also over a restart as long as the clock does not jump back: the
 /// wall clock in milliseconds, shifted, with a counter in the low bits.
+///
+/// A kernel and the one that takes its place both give numbers for a while: the lowest bits tell them apart.
 final class VersionClock: Sendable {
+  private static let lanes: UInt64 = 16
   private let last = Atomic<UInt64>(0)
+  private let lane = Atomic<UInt64>(0)
+
+  /// The lane of the kernel that comes after this one.
+  var nextLane: UInt64 { (lane.load(ordering: .relaxed) + 1) % VersionClock.lanes }
+
+  /// Before the first number is given.
+  func take(lane: UInt64) { self.lane.store(lane % VersionClock.lanes, ordering: .relaxed) }
 
   func next(nowMs: UInt64) -> UInt64 {
     var seen = last.load(ordering: .relaxed)
     while true {
-      let next = max(nowMs << 20, seen + 1)
+      let next = max(nowMs << 20 | lane.load(ordering: .relaxed), seen + (seen == 0 ? 0 : VersionClock.lanes))
       let (exchanged, now) = last.compareExchange(expected: seen, desired: next, ordering: .relaxed)
       if exchanged { return next }
       seen = now
@@ -94,4 +118,6 @@ struct ReloadCounts: Sendable {
   var retainedImageBytes = 0
   var heldGenerations = 0
   var wedgedInstances: UInt64 = 0
+  /// Upgrades of the kernel, by outcome.
+  var upgrades: [String: UInt64] = [:]
 }

@@ -174,6 +174,8 @@ int bp_marks_open(int descriptor, struct bp_marks_call_layout layout) {
   return 0;
 }
 
+bool bp_marks_is_open(void) { return is_open; }
+
 /* ------------------------------------------------------------------------------------------------------------------
  * Images
  */
@@ -286,7 +288,7 @@ static void walk_frames(struct bp_crash *crash, const ucontext_t *context) {
     if (!bp_marks_peek((const void *)(uintptr_t)(stack + page * sizeof words), words, sizeof words)) return;
     for (uint32_t index = 0; index < 64; index++) {
       const struct bp_mark_image *image = bp_marks_image_of((const void *)(uintptr_t)words[index]);
-      if (image == NULL || image->plugin[0] == '\0') continue;
+      if (image == NULL || (image->plugin[0] == '\0' && image != bp_marks_image(0))) continue;
       crash->candidates[crash->candidates_count++] = words[index];
       if (crash->candidates_count == BP_MARKS_CANDIDATES_MAX) return;
     }

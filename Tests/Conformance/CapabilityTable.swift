@@ -27,6 +27,7 @@ struct CapabilityTable {
       add("keeps versions", table.flags & BP_BACKEND_VERSIONS != 0 ? "yes" : "no")
       add("durability at best", Durability(rawValue: table.durability_max).map { "\($0)" } ?? "\(table.durability_max)")
       add("records outlive the instance", bench.plugin.isVolatile ? "no" : "yes")
+      add("is replaced without loss", replacement(host))
     }
     if let table = host.extensionTable("backplane.schema/1", as: bp_schema.self)?.pointee {
       add("judge", mode(table.judge_mode))
@@ -36,6 +37,13 @@ struct CapabilityTable {
     if host.extensionTable("backplane.transport/1", as: bp_transport.self) != nil {
       add("listeners", bench.plugin.listeners.joined(separator: ", "))
     }
+  }
+
+  private func replacement(_ host: TestHost) -> String {
+    if !bench.plugin.isVolatile { return "yes" }
+    if let (version, _) = host.stateVersions { return "yes, by backplane.state/1, format \(version)" }
+    return "no: its manifest says volatile and it offers no backplane.state/1, so a node replaces it only when told "
+      + "--lose-state"
   }
 
   private func add(_ name: String, _ value: String) {

@@ -37,6 +37,7 @@ public struct ConformanceSuite: Sendable {
       default: break
       }
     }
+    await StateChecks(bench).run()
     await LifeCycleChecks(bench).runResources()
     await recording.check("manners") {
       let breaches = recording.takeBreaches()

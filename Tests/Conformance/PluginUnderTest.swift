@@ -11,6 +11,8 @@ public struct PluginUnderTest: @unchecked Sendable {
   public var schemes: [String]
   public var listeners: [String]
   public var isVolatile: Bool
+  /// The manifest's state_version; nil: it says none.
+  public var stateVersion: UInt32?
   /// The manifest's configuration_schema, JSON text: it says which keys there are, to be given the wrong type.
   public var configurationSchema: String?
   /// The configuration to test with, one JSON object. nil: `{"url": "<scheme>://"}` for a backend, else `{}`. Whatever
@@ -21,14 +23,15 @@ public struct PluginUnderTest: @unchecked Sendable {
 
   public init(
     entry: UnsafePointer<bp_entry>, scratchDirectory: String, schemes: [String] = [], listeners: [String] = [],
-    isVolatile: Bool = false, configurationSchema: String? = nil, configuration: String? = nil,
-    entryAgain: (@Sendable () -> UnsafePointer<bp_entry>?)? = nil
+    isVolatile: Bool = false, stateVersion: UInt32? = nil, configurationSchema: String? = nil,
+    configuration: String? = nil, entryAgain: (@Sendable () -> UnsafePointer<bp_entry>?)? = nil
   ) {
     self.entry = entry
     self.entryAgain = entryAgain
     self.schemes = schemes
     self.listeners = listeners
     self.isVolatile = isVolatile
+    self.stateVersion = stateVersion
     self.configurationSchema = configurationSchema
     self.configuration = configuration
     self.scratchDirectory = scratchDirectory

@@ -4,27 +4,31 @@ import PluginAPI
 import Testing
 
 /// The suite in this process, on toys that do not crash. Threads and descriptors are not counted: other tests run too.
-@Suite struct ConformanceTests {
+/// One after the other, because each keeps every core busy and shrinking a trace ends after a time.
+@Suite(.serialized) struct ConformanceTests {
   private func run(
-    _ entry: UnsafePointer<bp_entry>, _ configuration: String, listens: [String] = [], seed: UInt64 = 7
+    _ entry: UnsafePointer<bp_entry>, _ configuration: String, listens: [String] = [], stateVersion: UInt32? = nil,
+    seed: UInt64 = 7
   ) async throws -> ConformanceReport {
     let folder = TestFolder()
     let plugin = PluginUnderTest(
       entry: entry, scratchDirectory: folder.path, schemes: ["toy"], listeners: listens, isVolatile: true,
-      configuration: configuration)
+      stateVersion: stateVersion, configuration: configuration)
     let report = await ConformanceSuite(plugin, seed: seed, ownsProcess: false).run()
     withExtendedLifetime(folder) {}
     return report
   }
 
   private func failures(_ fault: ToyBackend.Fault) async throws -> [String: String] {
-    let report = try await run(Toys.backend.pointer, #"{"url":"toy://\#(fault.rawValue)"}"#)
+    let report = try await run(Toys.backend.pointer, #"{"url":"toy://\#(fault.rawValue)"}"#, stateVersion: 1)
     return Dictionary(uniqueKeysWithValues: report.failures.map { ($0.name, $0.detail) })
   }
 
   @Test func aGoodBackendPasses() async throws {
-    let report = try await run(Toys.backend.pointer, #"{"url":"toy://"}"#)
+    let report = try await run(Toys.backend.pointer, #"{"url":"toy://"}"#, stateVersion: 1)
     #expect(report.failures.isEmpty, "\(report.failures)")
+    #expect(report.checks.contains { $0.name == "state.handover" })
+    #expect(report.capabilities.contains(Capability("is replaced without loss", "yes, by backplane.state/1, format 1")))
     #expect(report.checks.contains { $0.name == "backend.model" && $0.detail == "1800 steps" })
     #expect(report.capabilities.contains(Capability("apply", "direct")))
     #expect(report.capabilities.contains(Capability("durability at best", "memory")))
@@ -48,6 +52,12 @@ import Testing
     (.forgetsTimestamps, "backend.stamps", "ts_ms 0 instead of"),
     (.overstatesDurability, "backend.durability", "durability_max is 1"),
     (.foldsCase, "backend.odd-uris", "conformance"),
+    (.forgetsDeletions, "state.handover", "no record is right"),
+    (.losesLateWrites, "state.handover", "the successor has"),
+    (.restampsState, "state.handover", "ts_ms"),
+    (.takesAnyState, "state.torn", "random bytes were taken for state"),
+    (.stopsForExport, "state.handover", "apply failed with code 14"),
+    (.stopsForExport, "state.credits", "apply failed with code 14"),
   ])
   func aBadBackendFailsTheCheckThatNamesIt(_ fault: ToyBackend.Fault, _ check: String, _ text: String) async throws {
     let failures = try await failures(fault)
@@ -58,6 +68,20 @@ import Testing
       #expect(Array(failures.keys) == [check], "\(failures)")
     }
     #expect(failures["backend.put-and-read"] == nil || fault == .forgetsTimestamps, "\(failures)")
+    if check.hasPrefix("state.") {
+      #expect(failures.keys.allSatisfy { $0.hasPrefix("state.") }, "\(failures)")
+    }
+  }
+
+  @Test func aStateVersionThatTheManifestDoesNotSayFails() async throws {
+    for version in [nil, 2] as [UInt32?] {
+      let report = try await run(Toys.backend.pointer, #"{"url":"toy://"}"#, stateVersion: version)
+      #expect(report.failures.map(\.name) == ["state.table"], "\(report.failures)")
+    }
+    let report = try await run(Toys.careless.pointer, "{}", stateVersion: 1)
+    #expect(report.failures.contains { $0.name == "state.table" }, "\(report.failures)")
+    let remark = report.capabilities.first { $0.name == "is replaced without loss" }
+    #expect(remark?.value.hasPrefix("no: ") == true)
   }
 
   @Test func theModelFindsWhatNoTraceNamesAndShrinksIt() async throws {

@@ -3,7 +3,7 @@ import PluginAPI
 import Synchronization
 
 /// A backend in memory that is right, unless its URL names a fault: `toy://forgets-timestamps`.
-final class ToyBackend: DirectBackend {
+final class ToyBackend: DirectBackend, HandsOverState {
   enum Fault: String, Sendable {
     case losesOverwrites = "loses-overwrites"
     case ignoresPreconditions = "ignores-preconditions"
@@ -17,6 +17,12 @@ final class ToyBackend: DirectBackend {
     case foldsCase = "folds-case"
     /// The seventh overwrite of any record is lost: no trace that names a rule finds it.
     case losesTheSeventh = "loses-the-seventh"
+    // Of a handover.
+    case forgetsDeletions = "forgets-deletions"
+    case losesLateWrites = "loses-late-writes"
+    case takesAnyState = "takes-any-state"
+    case restampsState = "restamps-state"
+    case stopsForExport = "stops-for-export"
   }
 
   struct Configuration: Decodable, Sendable {
@@ -29,6 +35,9 @@ final class ToyBackend: DirectBackend {
   private struct State {
     var records: [String: Record] = [:]
     var overwritesCount = 0
+    /// URIs that have changed since a snapshot was begun; nil: none was.
+    var changed: Set<String>?
+    var isExporting = false
   }
 
   private let fault: Fault?
@@ -49,9 +58,49 @@ final class ToyBackend: DirectBackend {
     for index in 0..<units.count { apply(units[index]) }
   }
 
+  // MARK: State
+
+  static var stateVersion: UInt32 { 1 }
+
+  func exportState(_ phase: StatePhase, to writer: StateWriter) async throws {
+    let uris = state.withLock { state -> [String] in
+      defer { state.changed = phase == .snapshot ? [] : nil }
+      state.isExporting = fault == .stopsForExport
+      if fault == .losesLateWrites, phase == .rest { return [] }
+      return phase == .snapshot ? Array(state.records.keys) : Array(state.changed ?? [])
+    }
+    defer { state.withLock { $0.isExporting = false } }
+    for uri in uris {
+      let record = state.withLock { $0.records[uri] }
+      if record == nil, fault == .forgetsDeletions { continue }
+      try await writer.write(uri, record)
+    }
+  }
+
+  func importState(_ phase: StatePhase, from reader: StateReader) async throws {
+    do {
+      while let (uri, given) = try await reader.nextRecord() {
+        var record = given
+        if fault == .restampsState { record?.timestampMs += 1 }
+        state.withLock { $0.records[uri] = record }
+      }
+    } catch let failure as Failure where fault == .takesAnyState && failure.code == BP_DATA_LOSS {
+      while try await reader.next() != nil {}
+    }
+  }
+
+  func abandonState() { state.withLock { $0.changed = nil } }
+
   private func apply(_ unit: UnitCall) {
     if fault == .losesRaces { return applyWithoutLock(unit) }
-    let failed = state.withLock { apply(unit, to: &$0) }
+    if state.withLock({ $0.isExporting }) { return unit.fail(.unavailable("records are being handed over")) }
+    let failed = state.withLock { state in
+      let failed = apply(unit, to: &state)
+      if failed == nil {
+        for index in 0..<unit.count { state.changed?.insert(key(unit[index].uri.text)) }
+      }
+      return failed
+    }
     if let failed { return unit.preconditionFailed(op: failed) }
     complete(unit)
   }

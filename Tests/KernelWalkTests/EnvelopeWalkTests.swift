@@ -128,7 +128,7 @@ struct EnvelopeWalkTests {
   @Test func aWriteThatArrivesAtItsDeadlineIsNotBehindForEver() throws {
     let walk = Walk(far: .held, .any)
     for number in 0..<30 {
-      let message = walk.node.receive("msg://open/\(number)", "acct://toy/a one", within: 10)
+      let message = walk.node.receive("msg://open/\(number)", "acct://toy/a one", within: 100)
       let held = try #require(walk.far.held.next())
       let far = walk.far
       onThreads(1) { _ in

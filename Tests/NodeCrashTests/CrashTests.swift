@@ -133,6 +133,27 @@ import Testing
     #expect(try rogue.node.put("mutable://open/a", "1").status == 200)
   }
 
+  @Test func anIsolatedPluginDoesNotKillTheNodeTwice() throws {
+    let rogue = try RogueNode()
+    Death.request("GET", "/api/v1/read/mutable/open/read-segv", nil, rogue)
+    #expect(rogue.node.wait() == SIGSEGV)
+
+    // Isolation is the policy that nobody has to ask for.
+    try rogue.restart()
+    #expect(try rogue.notes().contains { $0.contains("started in a process of their own") }, "\(rogue.node.log)")
+    #expect(try rogue.node.put("mutable://open/a", "1").status == 200)
+    #expect(try rogue.node.read("mutable/open/read-segv").status == 503)
+    #expect(rogue.node.isRunning)
+    #expect(try Polling.until { try rogue.node.put("mutable://open/a", "2").status == 200 })
+
+    // Lifted, the next reload takes it back into the process, where it does what it did.
+    #expect(try rogue.node.command(["quarantine", "clear", Rogue.id]).status == 0)
+    let receipt = try rogue.node.reloadDirectly(now: ["*"], losesState: true)
+    #expect(receipt.changes == ["rogue:replaced"], "\(receipt)")
+    Death.request("GET", "/api/v1/read/mutable/open/read-segv", nil, rogue)
+    #expect(rogue.node.wait() == SIGSEGV)
+  }
+
   @Test func aRunningNodeRefusesToTakeBackWhatCrashedIt() throws {
     let rogue = try RogueNode()
     let bad = try Data(contentsOf: URL(fileURLWithPath: rogue.node.pluginsDirectory + "/" + Rogue.file))

@@ -25,7 +25,8 @@ struct Rogue {
     let file = "\(directory)/\(Self.file)"
     let arguments = [
       "-shared", "-fPIC", "-O1", "-fno-omit-frame-pointer", "-fvisibility=hidden", "-std=gnu11", "-Wl,-z,defs",
-      "-Wl,--build-id=uuid", "-I\(Self.root)/Sources/PluginAPI/ABI/include", "-I\(Self.root)/Tests/BoundaryTrial/Toys/C",
+      "-Wl,--build-id=uuid", "-I\(Self.root)/Sources/PluginAPI/ABI/include",
+      "-I\(Self.root)/Tests/BoundaryTrial/Toys/C",
       "-I\(directory)", "-Wa,-I\(directory)", "-DROGUE_VERSION=\"\(version)\"", "-DROGUE_READ_MODE=\(readMode)",
       "-DROGUE_APPLY_MODE=\(applyMode)", "\(Self.root)/Tests/NodeCrashTests/Plugins/rogue.c", "-o", file, "-lpthread",
     ]
@@ -64,7 +65,8 @@ final class RogueNode {
 
   private static func yaml(_ steering: String, _ settings: String) -> String {
     """
-    reload: {watch: false, settle_ms: 50, drain_soft_ms: 300, drain_hard_ms: 600, cancel_grace_ms: 300}
+    reload: {watch: false, settle_ms: 50, probation_ms: 0, drain_soft_ms: 400, drain_hard_ms: 800, cancel_grace_ms: 300}
+    watchdog: {call_timeout_ms: 300}
     \(settings)
     slots:
       rogue:
@@ -92,6 +94,19 @@ final class RogueNode {
 
   /// What `backplane status` notes.
   func notes() throws -> [String] { try node.ask(["command": "status"])["notes"] as? [String] ?? [] }
+
+  /// One generation as `backplane generations --json` shows it.
+  func generations() throws -> [[String: Any]] {
+    try node.ask(["command": "generations"])["generations"] as? [[String: Any]] ?? []
+  }
+
+  func held(_ state: String) throws -> [String: Any]? { try generations().first { $0["state"] as? String == state } }
+
+  /// The slot as `backplane status` shows it.
+  func slot() throws -> [String: Any] {
+    let slots = try node.ask(["command": "status"])["slots"] as? [[String: Any]] ?? []
+    return try #require(slots.first { $0["name"] as? String == "rogue" })
+  }
 
   func quarantine() throws -> [[String: Any]] {
     try node.ask(["command": "quarantine"])["quarantine"] as? [[String: Any]] ?? []

@@ -155,23 +155,19 @@ struct ABrokenFile: Sendable, CustomTestStringConvertible {
     #expect(try toy.reload().changes == ["good:added"])
   }
 
-  @Test func aVolatileBackendIsNotReplacedWithoutBeingTold() throws {
-    let node = try NodeProcess()
-    try node.put("mutable://open/kept", "1")
-    func drop(_ stamp: String) throws {
-      try PluginFile.drop(
-        BuiltProducts.plugin("backend-memory"), into: node.pluginsDirectory, as: "libbackplane-backend-memory.so",
-        stamp: stamp)
-    }
-    try drop("new")
-    let receipt = try node.reloadDirectly(now: ["*"])
+  @Test func aVolatileBackendThatHandsNothingOverIsNotReplacedWithoutBeingTold() throws {
+    let ledger = try LedgerNode(Ledger(format: 0))
+    try ledger.node.put("mutable://open/kept", "1")
+    try ledger.drop(Ledger(version: "2.0.0", format: 0))
+    let receipt = try ledger.reload()
     #expect(receipt.outcome == "refused")
     #expect(receipt.refusals.first?.code == "slot.would-lose-state")
     #expect(receipt.refusals.first?.message.contains("--lose-state") == true)
-    #expect(try node.read("mutable/open/kept").status == 200)
-    let (_, _, status) = try node.command(["reload", "--lose-state"])
+    #expect(try ledger.node.read("mutable/open/kept").status == 200)
+    let (_, _, status) = try ledger.node.command(["reload", "--lose-state"])
     #expect(status == 0)
-    #expect(try node.read("mutable/open/kept").status == 404)
+    #expect(try ledger.node.read("mutable/open/kept").status == 404)
+    #expect(try ledger.servingVersion() == "2.0.0")
   }
 
   @Test func anUnreadableDirectoryTakesNothingAway() throws {

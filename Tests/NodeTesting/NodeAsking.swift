@@ -50,6 +50,15 @@ extension NodeProcess {
     return TestReceipt(receipt)
   }
 
+  /// Rolls back over the control socket; the receipt.
+  public func rollBackDirectly(_ slots: [String]? = nil) throws -> TestReceipt {
+    var request: [String: Any] = ["command": "rollback"]
+    if let slots { request["slots"] = slots }
+    let answer = try ask(request)
+    guard let receipt = answer["receipt"] as? [String: Any] else { throw Failed(description: "\(answer)") }
+    return TestReceipt(receipt)
+  }
+
   /// The receipts that the node keeps, newest first.
   public func receipts(limit: Int = 1000) throws -> [TestReceipt] {
     let answer = try ask(["command": "history", "limit": limit])
@@ -98,6 +107,13 @@ public struct TestReceipt: CustomStringConvertible {
   /// `slot:action`.
   public let changes: [String]
   public let notes: [String]
+  /// What became of each slot's state, where it had some.
+  public let states: [String: String]
+  /// What was rolled back, and the sentence that says why.
+  public let rollbacks: [String: String]
+  public let durationMs: Double
+  /// How long each phase took.
+  public let phasesMs: [(name: String, milliseconds: Double)]
   public let description: String
 
   public init(_ object: [String: Any]) {
@@ -115,6 +131,20 @@ public struct TestReceipt: CustomStringConvertible {
       "\($0["slot"] as? String ?? ""):\($0["action"] as? String ?? "")"
     }
     notes = object["notes"] as? [String] ?? []
+    var states: [String: String] = [:]
+    for change in object["changes"] as? [[String: Any]] ?? [] {
+      if let slot = change["slot"] as? String, let state = change["state"] as? String { states[slot] = state }
+    }
+    self.states = states
+    var rollbacks: [String: String] = [:]
+    for rollback in object["rollbacks"] as? [[String: Any]] ?? [] {
+      if let slot = rollback["slot"] as? String { rollbacks[slot] = rollback["reason"] as? String ?? "" }
+    }
+    self.rollbacks = rollbacks
+    durationMs = object["duration_ms"] as? Double ?? 0
+    phasesMs = (object["phases"] as? [[String: Any]] ?? []).map {
+      ($0["name"] as? String ?? "", $0["duration_ms"] as? Double ?? 0)
+    }
     description = "\(object)"
   }
 }

@@ -61,10 +61,11 @@ public final class ToyNode {
   /// - Parameters:
   ///   - settings: YAML before `slots:`.
   ///   - slots: YAML of further slots, indented by two.
+  ///   - probationMs: how long a replaced slot keeps its predecessor; 0: it goes at once.
   ///   - prepare: called with the folder before the node starts; `plugins.d` in it exists.
   public init(
     _ toy: Toy = Toy(), settings: String = "", slots: String = "", toyKeys: String = "", watches: Bool = false,
-    plugins: [String] = BuiltProducts.bundled, environment: [String: String] = [:],
+    plugins: [String] = BuiltProducts.bundled, environment: [String: String] = [:], probationMs: Int = 0,
     prepare: (TemporaryFolder) throws -> Void = { _ in }
   ) throws {
     folder = try TemporaryFolder()
@@ -76,11 +77,12 @@ public final class ToyNode {
     node = try NodeProcess(
       folder: folder, plugins: plugins, environment: environment,
       configuration: ToyNode.yaml(
-        steering, settings: settings, slots: slots, toyKeys: toyKeys, watches: watches))
+        steering, settings: settings, slots: slots, toyKeys: toyKeys, watches: watches, probationMs: probationMs))
   }
 
   public static func yaml(
-    _ steering: String, settings: String = "", slots: String = "", toyKeys: String = "", watches: Bool = false
+    _ steering: String, settings: String = "", slots: String = "", toyKeys: String = "", watches: Bool = false,
+    probationMs: Int = 0
   ) -> String {
     """
     reload:
@@ -89,6 +91,7 @@ public final class ToyNode {
       probe_timeout_ms: 3000
       start_timeout_ms: 1500
       drain_soft_ms: 2000
+      probation_ms: \(probationMs)
     \(settings)
     slots:
       toy:
@@ -110,10 +113,11 @@ public final class ToyNode {
   }
 
   public func configure(
-    settings: String = "", slots: String = "", toyKeys: String = "", watches: Bool = false
+    settings: String = "", slots: String = "", toyKeys: String = "", watches: Bool = false, probationMs: Int = 0
   ) throws {
     try folder.write(
-      ToyNode.yaml(steering, settings: settings, slots: slots, toyKeys: toyKeys, watches: watches),
+      ToyNode.yaml(
+        steering, settings: settings, slots: slots, toyKeys: toyKeys, watches: watches, probationMs: probationMs),
       to: "backplane.yaml")
   }
 

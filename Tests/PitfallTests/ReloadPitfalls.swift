@@ -2,7 +2,8 @@ import Foundation
 import NodeTesting
 import Testing
 
-/// Where the reload logic of other servers broke; each test quotes what was seen there.
+/// Where the reload logic of other servers broke; each test quotes what was seen there. One lies beside its subject:
+/// rollback with newer state, in ProbationTests.
 @Suite struct ReloadPitfalls {
   // MARK: "Lost, doubled or re-entrant signals"
 
@@ -107,7 +108,7 @@ import Testing
   @Test func drainPastTheHardLimit() throws {
     let node = try UnrulyNode(
       .never, in: .read, keys: "obeys_cancel: true",
-      settings: "reload: {watch: false, drain_soft_ms: 200, drain_hard_ms: 400}")
+      settings: "reload: {watch: false, probation_ms: 0, drain_soft_ms: 200, drain_hard_ms: 400}")
     let client = TestThreads()
     let answer = Shared<Int?>(nil)
     let port = node.node.port

@@ -77,7 +77,7 @@ struct UnrulyNode {
 
   init(
     _ manner: UnrulyPlugin.Manner, in place: UnrulyPlugin.Place, keys: String = "",
-    settings: String = "reload: {watch: false}"
+    settings: String = "reload: {watch: false, probation_ms: 0}"
   ) throws {
     let folder = try TemporaryFolder()
     let plugins = folder.path + "/plugins.d"

@@ -91,10 +91,19 @@ extension CrashReport {
     let marked = CrashReport.instance(bytes, handle: crash.mark.word & (1 << 56 - 1))
     let call = MarkedCall(rawValue: UInt8(truncatingIfNeeded: crash.mark.word >> 56))
 
-    // The code that ran is the best witness, then the kernel's own mark, then what had called, then the stack's words.
+    /// The innermost code that is a plugin's or the kernel's; nil when the kernel's comes first, or neither.
+    func innermost(_ addresses: [UInt64]) -> (image: bp_mark_image?, isKnown: Bool) {
+      for address in addresses {
+        if let image = pluginImage(address) { return (image, true) }
+        if let image = image(address), image.start == images.first?.start { return (nil, true) }
+      }
+      return (nil, false)
+    }
+    // The code that ran is the best witness, then the kernel's own mark, then what had called, then the stack's words:
+    // in that order. A crash in the kernel that no mark explains is the kernel's, whoever had called it.
     let running = addresses.first.flatMap(pluginImage)
-    let calling = addresses.dropFirst().lazy.compactMap { pluginImage($0 &- 1) }.first
-    let lying = candidates.lazy.compactMap(pluginImage).first
+    let calling = innermost(addresses.enumerated().map { $0 == 0 ? $1 : $1 &- 1 })
+    let lying = calling.isKnown || crash.mark.word != 0 ? nil : innermost(candidates).image
     let isOfMark = running.map { MarkText.read($0.content) == marked.map { MarkText.read($0.content) } } ?? true
 
     at = Timestamp.text(ms: crash.wall_ms)
@@ -113,7 +122,7 @@ extension CrashReport {
         isTraced
         ? CrashReport.hexadecimal(crash.trace_id_high) + CrashReport.hexadecimal(crash.trace_id_low) : ""
     } else {
-      let image = running ?? calling ?? lying
+      let image = running ?? (crash.mark.word == 0 ? calling.image : nil) ?? lying
       plugin = image.map { MarkText.read($0.plugin) } ?? ""
       version = image.map { MarkText.read($0.version) } ?? ""
       content = image.map { MarkText.read($0.content) } ?? ""
@@ -121,7 +130,7 @@ extension CrashReport {
     }
     var symbols: [String: ELFSymbols] = [:]
     // Where frame pointers lead nowhere (the system's library has none), what lies on the stack has to do.
-    let isLost = running == nil && calling == nil
+    let isLost = !calling.isKnown
     let shown = isLost ? addresses.prefix(1) + candidates : addresses
     frames = shown.enumerated().map { index, address in
       guard let image = image(address) else { return Frame(image: "", offset: address, symbol: "") }

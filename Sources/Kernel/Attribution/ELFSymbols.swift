@@ -34,7 +34,8 @@ struct ELFSymbols {
     else { return nil }
     let (start, isOver) = table.addingReportingOverflow(index * UInt64(stride))
     guard !isOver, let type = word(start &+ 4, UInt32.self), let offset = word(start &+ 24, UInt64.self),
-      let size = word(start &+ 32, UInt64.self), let link = word(start &+ 40, UInt32.self), offset <= UInt64(data.count),
+      let size = word(start &+ 32, UInt64.self), let link = word(start &+ 40, UInt32.self),
+      offset <= UInt64(data.count),
       size <= UInt64(data.count) - offset
     else { return nil }
     return Section(type: type, offset: offset, size: size, link: link)

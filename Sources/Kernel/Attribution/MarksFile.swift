@@ -48,6 +48,7 @@ final class MarksFile: Sendable {
       }
       return (nil, previous, problem)
     }
+    OwnDescriptors.shared.add(descriptor, "the file of the marks")
     bp_marks_note_images()
     bp_marks_watch_signals()
     return (MarksFile(path: path, descriptor: descriptor), previous, nil)
@@ -57,6 +58,7 @@ final class MarksFile: Sendable {
   func end() {
     bp_marks_header().pointee.state = UInt32(BP_MARKS_CLEAN)
     unlink(path)
+    OwnDescriptors.shared.remove(descriptor)
     close(descriptor)
   }
 

@@ -11,6 +11,7 @@ enum ControlCommands {
     var limit: Int?
     var slot: String?
     var plugin: String?
+    var executable: String?
   }
 
   static func answer(_ line: [UInt8], _ kernel: Kernel) -> Data {
@@ -32,6 +33,11 @@ enum ControlCommands {
         return ControlAnswer.failure("unavailable", "the node is ending")
       }
       return ControlAnswer.success(["receipt": receipt])
+    case "upgrade":
+      guard let receipt = kernel.upgrade(request.executable) else {
+        return ControlAnswer.failure("unavailable", "the node is ending")
+      }
+      return ControlAnswer.success(["receipt": receipt])
     case "status": return ControlAnswer.success(kernel.status())
     case "history":
       let count = min(max(request.limit ?? 20, 1), 100_000)
@@ -42,12 +48,14 @@ enum ControlCommands {
         return ControlAnswer.failure("refused", "the slot '\(slot)' is not behind")
       }
       return ControlAnswer.success(["slot": slot])
+    case "generations": return ControlAnswer.success(kernel.generations())
     case "quarantine": return ControlAnswer.success(["quarantine": kernel.quarantined()])
     case "quarantine-clear":
       guard let plugin = request.plugin else { return ControlAnswer.failure("usage", "\"plugin\" is missing") }
       let cleared = kernel.clearQuarantine(plugin)
       guard !cleared.isEmpty else {
-        return ControlAnswer.failure("refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
+        return ControlAnswer.failure(
+          "refused", "nothing of '\(Wording.printable(plugin, lengthMax: 128))' is in quarantine")
       }
       return ControlAnswer.success(["quarantine": cleared])
     default:

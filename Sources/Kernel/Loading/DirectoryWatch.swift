@@ -114,9 +114,13 @@ final class WatchDescriptors: Sendable {
     inotify = inotify_init1(Int32(IN_CLOEXEC) | Int32(IN_NONBLOCK))
     stopSignal = inotify < 0 ? -1 : bp_shim_eventfd()
     openError = errno
+    OwnDescriptors.shared.add(inotify, "the watch of the directories")
+    OwnDescriptors.shared.add(stopSignal, "the end of the watch")
   }
 
   deinit {
+    OwnDescriptors.shared.remove(inotify)
+    OwnDescriptors.shared.remove(stopSignal)
     if inotify >= 0 { close(inotify) }
     if stopSignal >= 0 { close(stopSignal) }
   }

@@ -43,7 +43,9 @@ public struct Staging: Sendable {
     _ = try openDirectory()
   }
 
-  /// Blocks on the disk: for the kernel's control thread, never for an event loop.
+  /// Blocks on the disk: for the kernel's control thread, never for an event loop. The copy may not have reached the disk
+  /// when this returns (`synchronise`): a power cut may leave anything under its name, which is why a name is never
+  /// trusted without the content, save through the index.
   /// - Throws: a refusal with phase `staged`. Whatever happens, no temporary file stays behind.
   public func stage(_ candidate: PluginCandidate) throws(Refusal) -> StagedPlugin {
     let folder = try openDirectory()
@@ -85,13 +87,21 @@ public struct Staging: Sendable {
         sourceOwner: UInt32(before.st_uid), sourceMode: UInt32(before.st_mode), wasAlreadyStaged: already)
     }
     if isStagedAndSound(name, in: folder.raw, hash: hash, sizeBytes: copiedBytes) { return staged(already: true) }
-    guard fsync(temporary.descriptor) == 0, fchmod(temporary.descriptor, 0o500) == 0 else {
-      throw failure(candidate, errno, doing: "written to")
-    }
+    guard fchmod(temporary.descriptor, 0o500) == 0 else { throw failure(candidate, errno, doing: "written to") }
     guard temporary.rename(to: name) else { throw failure(candidate, errno, doing: "renamed in") }
-    // Without this the name could be lost in a power cut while a receipt says that it is there.
-    guard fsync(folder.raw) == 0 else { throw failure(candidate, errno, doing: "synchronised in") }
     return staged(already: false)
+  }
+
+  /// Brings copies to the disk, with their names. False when that cannot be said of one of them.
+  func synchronise(_ contentHashes: some Sequence<String>) -> Bool {
+    guard let folder = OwnedDescriptor(path: directory, flags: O_RDONLY | O_DIRECTORY) else { return false }
+    for hash in contentHashes {
+      let raw = openat(folder.raw, "\(hash).so", O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+      guard raw >= 0 else { return false }
+      let copy = OwnedDescriptor(raw)
+      guard fsync(copy.raw) == 0 else { return false }
+    }
+    return fsync(folder.raw) == 0
   }
 
   /// Removes copies that nobody uses and temporary files that a crash left: without this the directory only grows.

@@ -57,12 +57,12 @@ public struct Verify: Sendable {
     self.trustedUser = trustedUser
   }
 
-  /// Blocks on the disk and holds the file in memory meanwhile: for the kernel's control thread.
+  /// Blocks on the disk: for the kernel's control thread.
   /// - Throws: a refusal with phase `verified`, which names the dropped file and not its copy.
   public func verify(_ staged: StagedPlugin) throws(Refusal) -> VerifiedPlugin {
     let source = staged.candidate.path
     try checkTrust(staged)
-    let (manifest, image) = try inspect(staged.path, named: source)
+    let (manifest, image) = try inspect(staged.path, named: source, sizeBytesMax: .max, isPrivate: true)
     return VerifiedPlugin(
       manifest: manifest, contentHash: staged.contentHash, stagedPath: staged.path, sourcePath: source,
       neededLibraries: image.neededLibraries, warnings: manifest.warnings + Self.warnings(image))
@@ -72,15 +72,15 @@ public struct Verify: Sendable {
   /// - Parameters:
   ///   - path: the file to read; at most `sizeBytesMax` of it.
   ///   - name: what to call it in sentences; `path` when `nil`.
+  ///   - isPrivate: nobody changes the file while it is looked at, as nobody does a staged one.
   public func inspect(
-    _ path: String, named name: String? = nil, sizeBytesMax: Int = 256 * 1_024 * 1_024
+    _ path: String, named name: String? = nil, sizeBytesMax: Int = 256 * 1_024 * 1_024, isPrivate: Bool = false
   ) throws(Refusal) -> (manifest: Manifest, image: ELFImage) {
     let file = name ?? path
-    let content = try read(path, named: file, sizeBytesMax: sizeBytesMax)
-    defer { content.deallocate() }
+    let content = try FileContent(path, named: file, sizeBytesMax: sizeBytesMax, isPrivate: isPrivate)
     let image: ELFImage
     do throws(ELFDefect) {
-      image = try ELFReader.read(UnsafeRawBufferPointer(content), entry: entrySymbol)
+      image = try ELFReader.read(content.bytes, entry: entrySymbol)
     } catch {
       throw refusal(file, defect: error)
     }
@@ -196,39 +196,6 @@ public struct Verify: Sendable {
     case 243: "RISC-V"
     default: "ELF machine \(machine)"
     }
-  }
-
-  private func read(
-    _ path: String, named file: String, sizeBytesMax: Int
-  ) throws(Refusal) -> UnsafeMutableRawBufferPointer {
-    guard let source = OwnedDescriptor(path: path, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY) else {
-      throw refusal(
-        file, Refusal.Code.unreadable, "cannot be opened: \(Wording.system(errno)); check its path and permissions.")
-    }
-    var facts = stat()
-    guard fstat(source.raw, &facts) == 0, facts.st_mode & S_IFMT == S_IFREG else {
-      throw refusal(file, Refusal.Code.notRegularFile, "is not a regular file; name a plugin's shared library.")
-    }
-    guard facts.st_size <= sizeBytesMax else {
-      throw refusal(
-        file, Refusal.Code.tooLarge,
-        "is \(facts.st_size) bytes and at most \(sizeBytesMax) are taken; strip it, or raise the setting "
-          + "plugin_size_bytes_max.")
-    }
-    // Read and not mapped: a mapped file that somebody cuts short kills the process with SIGBUS.
-    let content = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(facts.st_size), alignment: 16)
-    var filledBytes = 0
-    while filledBytes < content.count {
-      let count = Glibc.read(source.raw, content.baseAddress! + filledBytes, content.count - filledBytes)
-      if count < 0, errno == EINTR { continue }
-      if count <= 0 {
-        let reason = count == 0 ? "it became shorter meanwhile" : Wording.system(errno)
-        content.deallocate()
-        throw refusal(file, Refusal.Code.unreadable, "cannot be read: \(reason); copy it again and check the disk.")
-      }
-      filledBytes += count
-    }
-    return content
   }
 
   // MARK: Owner and permissions

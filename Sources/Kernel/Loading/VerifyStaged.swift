@@ -7,7 +7,7 @@ extension Verify {
   /// A file that the kernel has staged and verified, as the probe takes it: the content is checked again, its hash is
   /// the name it was staged under.
   static func ofStaged(path: String, sourcePath: String) throws(Refusal) -> VerifiedPlugin {
-    let (manifest, image) = try Verify(abi: kernelABI).inspect(path, named: sourcePath)
+    let (manifest, image) = try Verify(abi: kernelABI).inspect(path, named: sourcePath, isPrivate: true)
     return VerifiedPlugin(
       manifest: manifest, contentHash: path, stagedPath: path, sourcePath: sourcePath,
       neededLibraries: image.neededLibraries, warnings: [])

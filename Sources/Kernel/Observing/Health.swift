@@ -36,7 +36,12 @@ struct Health {
       usable("backend")
       && slots.allSatisfy { $0.kind == "backend" || $0.state != BP_HEALTH_UNHEALTHY }
     let worst = slots.map(\.state).max() ?? BP_HEALTH_HEALTHY
-    let state = !isReady ? BP_HEALTH_UNHEALTHY : worst == BP_HEALTH_HEALTHY ? BP_HEALTH_HEALTHY : BP_HEALTH_DEGRADED
+    let isAlarmed = generation.slots.first.map { !$0.kernel.wedged.all.isEmpty } ?? false
+    let state =
+      !isReady
+      ? BP_HEALTH_UNHEALTHY
+      : worst == BP_HEALTH_HEALTHY && !isAlarmed && OwnDescriptors.shared.alarms.isEmpty
+        ? BP_HEALTH_HEALTHY : BP_HEALTH_DEGRADED
     return Health(slots: slots, state: state, isReady: isReady)
   }
 
@@ -53,11 +58,34 @@ struct Health {
         message = "\(demoted.map(\.name).joined(separator: ", ")) declared direct but slow; runs on threads"
       }
     }
+    let found = Health.watched(instance)
+    if !found.isEmpty {
+      state = max(state, BP_HEALTH_DEGRADED)
+      message = ([message] + found).filter { !$0.isEmpty }.joined(separator: "; ")
+    }
     return Slot(
       name: instance.slot.name, kind: instance.slot.kind.rawValue, plugin: instance.image.id,
       version: instance.image.version, scheme: instance.slot.scheme ?? "", state: state,
       message: Redaction.redact(message))
   }
+
+  /// What the watchdog has seen of it, and of those that were in its place before.
+  private static func watched(_ instance: Instance) -> [String] {
+    var found: [String] = []
+    let stuck = instance.stuckThreads.load(ordering: .relaxed)
+    if stuck > 0 { found.append("\(stuck) \(stuck == 1 ? "thread is" : "threads are") stuck in it") }
+    let lost = instance.lostCalls.load(ordering: .relaxed)
+    if lost > 0 { found.append("it has not completed \(lost) \(lost == 1 ? "call" : "calls") that were given up") }
+    let ignoredNs = instance.lastIgnoredNs.load(ordering: .relaxed)
+    if ignoredNs != 0, Clock.monotonicNs() &- ignoredNs < ignoredNsMax {
+      found.append("it completed calls that were not open, twice perhaps")
+    }
+    if let wedged = instance.kernel.wedged.sentence(slot: instance.slot.name) { found.append(wedged) }
+    return found
+  }
+
+  /// A false completion is told of for so long.
+  private static let ignoredNsMax: UInt64 = 60_000_000_000
 
   static func name(_ state: UInt32) -> String {
     switch state {

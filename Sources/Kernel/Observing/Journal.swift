@@ -54,8 +54,8 @@ public final class Journal: Sendable {
   }
 }
 
-/// An event in journald's native form: `NAME=value` lines, and for a value with a line break the name, the size in 8 bytes
-/// and the value.
+/// An event in journald's native form: `NAME=value` lines, and for a value with a line break the name, the size in 8
+/// bytes and the value.
 struct JournalEntry {
   private(set) var bytes: [UInt8] = []
 

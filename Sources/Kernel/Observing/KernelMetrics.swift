@@ -1,6 +1,7 @@
 import BackplaneABI
-import Glibc
+import Foundation
 import Synchronization
+import SystemShims
 
 /// Everything the node counts, as OpenMetrics text.
 enum KernelMetrics {
@@ -23,6 +24,7 @@ enum KernelMetrics {
     metrics.counter(
       "backplane_completions_ignored", help: "Completions that named an unknown, finished or foreign token.",
       CallSlab.shared.ignoredCompletions.load(ordering: .relaxed))
+    process(&metrics)
     metrics.counter(
       "backplane_missed_writes", help: "Acknowledged writes that a backend missed.",
       kernel.missedWrites.load(ordering: .relaxed))
@@ -31,9 +33,22 @@ enum KernelMetrics {
       kernel.log.dropped.load(ordering: .relaxed))
     metrics.gauge(
       "backplane_requests_pending", help: "Requests that wait for a plugin.", Double(kernel.requests.count))
+    metrics.gauge(
+      "backplane_requests_parked", help: "Requests that wait while a slot is handed over.", Double(kernel.lot.parked))
+    metrics.counter(
+      "backplane_requests_parked_refused",
+      help: "Requests that were refused because as many were parked as may (limits.parked_requests_max).",
+      kernel.lot.refused.load(ordering: .relaxed))
+    metrics.gauge(
+      "backplane_slots_on_probation", help: "Replaced slots that are compared with their predecessor.",
+      Double(kernel.slotsOnProbation.load(ordering: .relaxed)))
     let reloads = kernel.reloadCounts.withLock { $0 }
     for (outcome, count) in reloads.outcomes.sorted(by: { $0.key < $1.key }) {
       metrics.counter("backplane_reloads", help: "Reloads by outcome.", labels: [("outcome", outcome)], count)
+    }
+    for (outcome, count) in reloads.upgrades.sorted(by: { $0.key < $1.key }) {
+      metrics.counter(
+        "backplane_upgrades", help: "Upgrades of the kernel by outcome.", labels: [("outcome", outcome)], count)
     }
     metrics.gauge(
       "backplane_reload_last_success_seconds", help: "When a reload was last applied, since 1970.", unit: "seconds",
@@ -48,8 +63,29 @@ enum KernelMetrics {
       "backplane_generations_held", help: "Superseded generations that requests still hold.",
       Double(reloads.heldGenerations))
     metrics.counter(
-      "backplane_instances_wedged", help: "Instances whose life-cycle function did not come back.",
+      "backplane_instances_wedged", help: "Instances that did not come back and are never called again.",
       reloads.wedgedInstances)
+  }
+
+  /// Of the process as a whole: what plugins take in it cannot be told apart.
+  private static func process(_ metrics: inout MetricsText) {
+    let pages = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
+    if pages.count > 1, let resident = Double(pages[1]) {
+      metrics.gauge(
+        "process_resident_memory_bytes", help: "Resident memory of the node with its plugins.", unit: "bytes",
+        resident * Double(sysconf(Int32(_SC_PAGESIZE))))
+    }
+    func entries(_ directory: String) -> Double {
+      Double((try? FileManager.default.contentsOfDirectory(atPath: directory).count) ?? 0)
+    }
+    metrics.gauge("process_open_fds", help: "Open descriptors of the process.", entries("/proc/self/fd"))
+    metrics.gauge("process_threads", help: "Threads of the process.", entries("/proc/self/task"))
+    metrics.counter(
+      "backplane_marks_spilled", help: "Threads that found no room among the marks.",
+      bp_marks_header().pointee.spilled_threads)
+    metrics.counter(
+      "backplane_descriptors_lost", help: "Descriptors of the kernel's that somebody else closed or replaced.",
+      OwnDescriptors.shared.lost.load(ordering: .relaxed))
   }
 
   private static func add(_ instance: Instance, _ metrics: inout MetricsText) {
@@ -67,6 +103,13 @@ enum KernelMetrics {
     metrics.gauge(
       "backplane_calls_in_flight", help: "Calls open in the plugin.", labels: labels,
       Double(instance.inFlight.load(ordering: .relaxed)))
+    let stuck = instance.stuckThreads.load(ordering: .relaxed) + instance.lostCalls.load(ordering: .relaxed)
+    metrics.gauge(
+      "backplane_calls_stuck", help: "Calls that do not come back, or were given up and are never completed.",
+      labels: labels, Double(stuck))
+    metrics.counter(
+      "backplane_slot_completions_ignored", help: "Completions of the slot that named a token that was not open to it.",
+      labels: labels, instance.ignoredCompletions.load(ordering: .relaxed))
     metrics.counter(
       "backplane_direct_calls_slow", help: "Direct calls that took over 1 ms.", labels: labels,
       instance.directness.slowCalls.load(ordering: .relaxed))

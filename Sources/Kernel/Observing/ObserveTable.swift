@@ -23,7 +23,9 @@ enum ObserveTable {
     _ add: (@convention(c) (UnsafeMutableRawPointer?, UnsafePointer<bp_slot_health>?) -> Void)?
   ) -> UInt32 {
     worst?.pointee = BP_HEALTH_UNHEALTHY
-    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else { return 0 }
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else {
+      return 0
+    }
     defer { caller.kernel.ring.release(lease) }
     let report = Health.of(lease.generation)
     for slot in report.slots {

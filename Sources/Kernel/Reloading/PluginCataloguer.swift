@@ -15,10 +15,46 @@ final class PluginCataloguer {
   }
   /// What every path held when it was last taken.
   private var known: [String: Known] = [:]
+  private var index: StagingIndex?
   private var settle = Settle()
   /// Since when a path has been changing, and since when one has been gone; monotonic.
   private var unsettledSinceNs: [String: UInt64] = [:]
   private var goneSinceNs: [String: UInt64] = [:]
+
+  /// What a path held, for a kernel that goes on from here.
+  struct KnownFile: Codable, Sendable {
+    var path: String
+    var realPath: String
+    var identity: FileIdentity
+    var contentHash: String
+    var stagedPath: String
+  }
+
+  var knownFiles: [KnownFile] {
+    known.values.compactMap { known in
+      guard case .success(let plugin) = known.result else { return nil }
+      let candidate = known.candidate
+      return KnownFile(
+        path: candidate.path, realPath: candidate.realPath, identity: candidate.identity,
+        contentHash: plugin.contentHash, stagedPath: plugin.stagedPath)
+    }
+  }
+
+  /// Before the first look: what stands in for files that are being written or have just gone. What cannot be used any
+  /// more is left out.
+  func remember(_ files: [KnownFile]) {
+    for file in files {
+      do throws(Refusal) {
+        let (manifest, image) = try Verify(abi: Verify.kernelABI).inspect(file.stagedPath, named: file.path)
+        known[file.path] = Known(
+          candidate: PluginCandidate(path: file.path, realPath: file.realPath, identity: file.identity),
+          result: .success(
+            VerifiedPlugin(
+              manifest: manifest, contentHash: file.contentHash, stagedPath: file.stagedPath, sourcePath: file.path,
+              neededLibraries: image.neededLibraries, warnings: manifest.warnings + Verify.warnings(image))))
+      } catch {}
+    }
+  }
 
   struct Request {
     var directories: [String]
@@ -155,7 +191,7 @@ final class PluginCataloguer {
 
   private func take(_ candidates: [PluginCandidate], _ request: Request, into catalog: inout PluginCatalog) {
     let staging = Staging(directory: request.stagingDirectory, pluginSizeBytesMax: Int64(request.pluginSizeBytesMax))
-    var index = StagingIndex(stagingDirectory: request.stagingDirectory)
+    let index = index(of: request.stagingDirectory)
     let results = verify(candidates, staging, index)
     var verified: [VerifiedPlugin] = []
     var kept: [String: Known] = [:]
@@ -187,6 +223,13 @@ final class PluginCataloguer {
     catalog.notices += notices
   }
 
+  private func index(of directory: String) -> StagingIndex {
+    if let index, index.directory == directory { return index }
+    let new = StagingIndex(stagingDirectory: directory)
+    index = new
+    return new
+  }
+
   /// Side by side: hashing and copying a file takes longer than everything else before the probe.
   private func verify(
     _ candidates: [PluginCandidate], _ staging: Staging, _ index: StagingIndex
@@ -197,8 +240,19 @@ final class PluginCataloguer {
       else { return nil }
       return seen.result
     }
+    @Sendable func verify(_ candidate: PluginCandidate) -> Verified {
+      do throws(Refusal) {
+        let copy: StagedPlugin
+        if let hash = index.contentHash(candidate), let recalled = staging.recall(candidate, contentHash: hash) {
+          copy = recalled
+        } else {
+          copy = try staging.stage(candidate)
+        }
+        return .success(try Verify(abi: Verify.kernelABI).verify(copy))
+      } catch { return .failure(error) }
+    }
     let newCount = isKnown.count { $0 == nil }
-    guard newCount > 0 else { return isKnown.map { $0! } }
+    guard newCount > 1 else { return zip(candidates, isKnown).map { $1 ?? verify($0) } }
     let pool = WorkerPool(name: "bp-verify", threads: min(4, newCount), queueMax: Int.max)
     defer { pool.shutDown() }
     let promises = zip(candidates, isKnown).map { candidate, seen -> Promise<Verified> in
@@ -207,18 +261,7 @@ final class PluginCataloguer {
         promise.set(seen)
         return promise
       }
-      let recalled = index.contentHash(candidate)
-      _ = pool.submit {
-        do throws(Refusal) {
-          let staged: StagedPlugin
-          if let recalled, let copy = staging.recall(candidate, contentHash: recalled) {
-            staged = copy
-          } else {
-            staged = try staging.stage(candidate)
-          }
-          promise.set(.success(try Verify(abi: Verify.kernelABI).verify(staged)))
-        } catch { promise.set(.failure(error)) }
-      }
+      _ = pool.submit { promise.set(verify(candidate)) }
       return promise
     }
     return promises.map { $0.get() }

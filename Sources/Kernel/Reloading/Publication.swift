@@ -18,11 +18,12 @@ extension Reconciler {
         }
       }
     }
+    missing += stillMissing(slots, missing, transaction.isLost ? configuration ?? loaded : loaded)
     let policy = loaded.node.writePolicy
     let isSame =
       published.map { old in
         old.slots.count == slots.count && zip(old.slots, slots).allSatisfy { $0 === $1 } && old.writePolicy == policy
-          && old.missing.isEmpty && missing.isEmpty
+          && old.missing.map(\.slot) == missing.map(\.slot)
       } ?? false
     if isSame {
       // A configuration that differs only in what the kernel reads.
@@ -50,9 +51,22 @@ extension Reconciler {
     // Before the old generation can retire: what is on probation pins its predecessor.
     let pinned = beginTrials(plan, superseding: old)
     if let old {
-      world.supersede(old, leaving: old.slots.filter { instance in !slots.contains { $0 === instance } && !pinned.contains { $0 === instance } })
+      world.supersede(
+        old,
+        leaving: old.slots.filter { instance in
+          !slots.contains { $0 === instance } && !pinned.contains { $0 === instance }
+        })
     }
     return true
+  }
+
+  /// Slots that nothing served before and nothing serves now, as far as they are still configured.
+  private func stillMissing(
+    _ slots: [Instance], _ missing: [Generation.MissingSlot], _ loaded: LoadedConfiguration
+  ) -> [Generation.MissingSlot] {
+    let known = Set(slots.map(\.slot.name) + missing.map(\.slot.name))
+    let configured = Set(loaded.node.slots.map(\.name))
+    return (published?.missing ?? []).filter { configured.contains($0.slot.name) && !known.contains($0.slot.name) }
   }
 }
 

@@ -51,7 +51,11 @@ extension Reconciler {
     if instance.generations.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { world.discard(instance) }
   }
 
-  var isOnProbation: Bool { !trials.running.isEmpty }
+  /// Whether anything is; counted for the metrics, too.
+  var isOnProbation: Bool {
+    kernel.slotsOnProbation.store(trials.running.count, ordering: .relaxed)
+    return !trials.running.isEmpty
+  }
 
   /// Looks at everything that is on probation: ends what has passed, rolls back what regressed. Answers the receipt of
   /// the rollback when there was one.
@@ -62,11 +66,12 @@ extension Reconciler {
       switch Probation.judge(
         trial.candidate.sample, against: trial.target.sample, elapsedMs: elapsedMs, probation)
       {
-      case .undecided: break
+      case .undecided: _ = trials.found(name, isWorse: false, nowNs: world.nowNs())
       case .passed:
         if let warm = trials.ended(name, keepsTarget: true) { letGo(warm) }
         kernel.log.info("probation passed", ["slot": name, "version": trial.candidate.image.version])
-      case .failed(let found): figures[name] = found
+      case .failed(let found):
+        if trials.found(name, isWorse: true, nowNs: world.nowNs()) { figures[name] = found }
       }
     }
     guard !figures.isEmpty else { return nil }
@@ -159,7 +164,8 @@ extension Reconciler {
     if let written = current.stateTable?.pointee.format_version {
       guard let formats = target.stateFormats else { return "it takes no state" }
       guard formats.contains(written) else {
-        return "it reads state of format \(formats.lowerBound) to \(formats.upperBound), and format \(written) was written"
+        return
+          "it reads state of format \(formats.lowerBound) to \(formats.upperBound), and format \(written) was written"
       }
       return nil
     }

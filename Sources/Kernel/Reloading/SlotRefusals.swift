@@ -93,14 +93,17 @@ enum SlotRefusals {
     Refusal(
       file: build.plugin.sourcePath, phase: .started, code: Refusal.Code.stateRefused,
       sentence: "slot '\(build.slot.name)': the state of the instance that serves could not be handed over: "
-        + "\(Wording.printable(Redaction.redact(reason), lengthMax: 500)); `backplane reload --lose-state` begins without it")
+        + "\(Wording.printable(Redaction.redact(reason), lengthMax: 500)); `backplane reload --lose-state` begins without it"
+    )
   }
 
   static func held(_ build: SlotBuild, _ leases: Int, _ node: NodeConfiguration) -> Refusal {
     Refusal(
       file: build.plugin.sourcePath, phase: .started, code: Refusal.Code.slotHeld,
-      sentence: "slot '\(build.slot.name)': it must stop before its successor starts, and \(leases) requests still held "
-        + "it after \(node.reload.handoverTimeoutMs) ms (reload.handover_timeout_ms); `backplane generations` says which")
+      sentence:
+        "slot '\(build.slot.name)': it must stop before its successor starts, and \(leases) requests still held "
+        + "it after \(node.reload.handoverTimeoutMs) ms (reload.handover_timeout_ms); `backplane generations` says which"
+    )
   }
 
   static func tooManyGenerations() -> Refusal {
@@ -121,21 +124,24 @@ enum SlotRefusals {
   static func nothingToRollBackTo(_ name: String) -> Refusal {
     Refusal(
       file: "", phase: .started, code: Refusal.Code.rollbackImpossible,
-      sentence: "slot '\(Wording.printable(name, lengthMax: 64))' has not been replaced since the node started, so there "
+      sentence:
+        "slot '\(Wording.printable(name, lengthMax: 64))' has not been replaced since the node started, so there "
         + "is nothing to go back to")
   }
 
   static func rollbackImpossible(_ current: Instance, _ target: Trials.Target, _ reason: String) -> Refusal {
     Refusal(
       file: current.image.sourcePath, phase: .started, code: Refusal.Code.rollbackImpossible,
-      sentence: "slot '\(current.slot.name)': version \(target.plugin.manifest.version) cannot take over again: \(reason); "
+      sentence:
+        "slot '\(current.slot.name)': version \(target.plugin.manifest.version) cannot take over again: \(reason); "
         + "version \(current.image.version) goes on")
   }
 
   static func rolledBack(_ candidate: Instance, _ reason: String) -> Refusal {
     Refusal(
       file: candidate.image.sourcePath, phase: .started, code: Refusal.Code.rolledBack,
-      sentence: "\(Wording.printable(candidate.image.sourcePath)): version \(candidate.image.version) was rolled back in "
+      sentence:
+        "\(Wording.printable(candidate.image.sourcePath)): version \(candidate.image.version) was rolled back in "
         + "slot '\(candidate.slot.name)' (\(reason)) and is not tried again until its file or its configuration changes; "
         + "`backplane reload --retry` tries it all the same")
   }

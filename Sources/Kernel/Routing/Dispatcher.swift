@@ -26,6 +26,8 @@ enum Dispatcher {
 final class OwnedCall: @unchecked Sendable {
   // @unchecked: written in init only.
   let header: UnsafeMutablePointer<bp_call>
+  /// When the request began, CLOCK_MONOTONIC.
+  let sinceNs: UInt64
   private let peer: UnsafeMutableBufferPointer<UInt8>
 
   init(_ call: bp_call, generation: UInt64, timeoutNsMax: UInt64) {
@@ -38,7 +40,8 @@ final class OwnedCall: @unchecked Sendable {
     header.pointee.generation = generation
     header.pointee.peer = bp_view(data: UnsafePointer(peer.baseAddress), size: UInt64(bytes.count))
     // A caller may want less time than the node allows, not more.
-    let latestNs = Clock.monotonicNs() &+ timeoutNsMax
+    sinceNs = Clock.monotonicNs()
+    let latestNs = sinceNs &+ timeoutNsMax
     if header.pointee.deadline_ns == 0 || header.pointee.deadline_ns > latestNs {
       header.pointee.deadline_ns = latestNs
     }

@@ -43,13 +43,25 @@ final class Door: Sendable {
       return state.waiting
     }
     guard !waiting.isEmpty else { return }
-    let begin: @Sendable () -> Void = { [lot] in
-      for request in waiting {
-        lot.leave()
-        request.begin()
-      }
-    }
+    let begin: @Sendable () -> Void = { [self] in letIn(waiting) }
     if !workers.submit(begin) { begin() }
+  }
+
+  /// The door may be shut again meanwhile: then the rest waits on, before those that have come since.
+  private func letIn(_ requests: [ParkedRequest]) {
+    var next = 0
+    while next < requests.count {
+      if requests[next].begin() {
+        lot.leave()
+        next += 1
+        continue
+      }
+      let isShut = state.withLock { state in
+        if state.isShut { state.waiting.insert(contentsOf: requests[next...], at: 0) }
+        return state.isShut
+      }
+      if isShut { return }
+    }
   }
 }
 
@@ -106,26 +118,35 @@ final class ParkedRequest: PendingRequest, @unchecked Sendable {
     let kernel = caller.kernel
     caller.outgoing.add(1, ordering: .relaxed)
     token.store(kernel.requests.add(self), ordering: .releasing)
-    switch kernel.door.park(self) {
-    case .parked: break
-    case .open: begin()
-    case .full:
-      end(CallFailure.parkingFull)
+    waiting: while true {
+      switch kernel.door.park(self) {
+      case .parked: break waiting
+      case .open: if begin() { break waiting }
+      case .full:
+        end(CallFailure.parkingFull)
+        break waiting
+      }
     }
     return state.withLock { if case .ended = $0.value { 0 } else { token.load(ordering: .acquiring) } }
   }
 
-  fileprivate func begin() {
+  /// False when the door is shut again: then it still waits.
+  fileprivate func begin() -> Bool {
+    let ring = caller.kernel.ring
+    // Not as one that was admitted: what is being stopped now must not get another lease.
+    let lease = ring.acquire()
+    if lease == nil, ring.currentNumber != 0 { return false }
+    defer { if let lease { ring.release(lease) } }
     let begin = state.withLock { state -> Begin? in
       guard case .waiting(let begin) = state.value else { return nil }
       state.value = .begun(0)
       return begin
     }
-    guard let begin else { return }
-    guard let lease = caller.kernel.ring.acquireAdmitted() else {
-      return fail(CallFailure(code: BP_UNAVAILABLE, "the node is not up", isRetryable: true))
+    guard let begin else { return true }
+    guard let lease else {
+      fail(CallFailure(code: BP_UNAVAILABLE, "the node is not up", isRetryable: true))
+      return true
     }
-    defer { caller.kernel.ring.release(lease) }
     let inner = bp_completion(
       context: Unmanaged.passRetained(self).toOpaque(),
       complete: { context, result in
@@ -139,6 +160,7 @@ final class ParkedRequest: PendingRequest, @unchecked Sendable {
       })
     let token = begin(call.header.pointee, lease, inner)
     state.withLock { if case .begun = $0.value { $0.value = .begun(token) } }
+    return true
   }
 
   private func fail(_ failure: CallFailure) {

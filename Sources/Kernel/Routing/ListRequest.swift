@@ -30,6 +30,8 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private let turn = Atomic<Int>(0)
   private let isAnswered = Atomic<Bool>(false)
   private let requestToken = Atomic<UInt64>(0)
+  /// The lease's number, for whoever looks from outside.
+  private let generation: Atomic<UInt64>
   /// The call that is open, for `giveUp`, which comes on a thread of its own.
   private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
 
@@ -45,6 +47,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
+    generation = Atomic(lease.number)
     self.call = OwnedCall(
       call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.prefix = prefix
@@ -57,6 +60,12 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   deinit { caller.kernel.ring.release(lease) }
 
   var deadlineNs: UInt64 { call.deadlineNs }
+
+  var holding: RequestHolding? {
+    let open = open.withLock { $0 }
+    return call.holding(
+      .list, generation.load(ordering: .relaxed), waitsFor: open.map { [($0.backend, .scan)] } ?? [])
+  }
 
   func start() -> bp_token {
     run()
@@ -101,6 +110,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     guard fresh.number != lease.number, !fresh.generation.backends.isEmpty else { return ring.release(fresh) }
     ring.release(lease)
     lease = fresh
+    generation.store(fresh.number, ordering: .relaxed)
     (backends, upToDate) = fresh.generation.readable()
     index = 0
     someAnswered = false
@@ -248,6 +258,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     fail(CallFailure(code: code, "\(message)", isRetryable: true))
-    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
   }
 }

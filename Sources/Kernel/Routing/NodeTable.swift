@@ -51,12 +51,14 @@ enum NodeTable {
     _ caller: Instance, _ header: bp_call, _ completion: bp_completion, _ type: T.Type,
     giveBack: @escaping () -> Void = {}, begin: @escaping ParkedRequest.Begin
   ) -> bp_token {
-    guard caller.kernel.ring.isParked else {
-      // The door may have been opened since.
-      if let lease = caller.kernel.ring.acquire() {
-        defer { caller.kernel.ring.release(lease) }
+    let ring = caller.kernel.ring
+    while !ring.isParked {
+      // The door may have been opened since, or opened and shut.
+      if let lease = ring.acquire() {
+        defer { ring.release(lease) }
         return begin(header, lease, completion)
       }
+      guard ring.currentNumber == 0 else { continue }
       giveBack()
       Answers.complete(completion, BP_UNAVAILABLE, "the node is not up yet", retryable: true, as: type)
       return 0
@@ -244,10 +246,10 @@ enum NodeTable {
     _ completion: bp_completion
   ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
-    ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
+    let request = ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
       caller.outgoing.subtract(1, ordering: .releasing)
-    }.run()
-    return 0
+    }
+    return request.start()
   }
 
   private static func list(
@@ -311,7 +313,9 @@ enum NodeTable {
     _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
     _ add: (@convention(c) (UnsafeMutableRawPointer?, bp_view) -> Void)?
   ) {
-    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else { return }
+    guard let caller = InstanceRegistry.shared.find(handle), let lease = caller.kernel.ring.acquireAdmitted() else {
+      return
+    }
     defer { caller.kernel.ring.release(lease) }
     for route in lease.generation.programs where route.flags & BP_PROGRAM_UNLISTED == 0 {
       route.key.withUnsafeBufferPointer { add!(context, bp_view($0)) }

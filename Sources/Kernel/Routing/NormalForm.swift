@@ -48,6 +48,14 @@ enum NormalForm {
     _ normal: NormalURI, _ schema: Instance, _ body: (NormalURI?) -> R, _ unavailable: () -> R
   ) -> R {
     guard let table = schema.schema, let function = table.pointee.canonical_uri else { return body(normal) }
+    // In flight as any call, so that an instance on its way out is not asked any more; its successor is.
+    schema.inFlight.add(1, ordering: .sequentiallyConsistent)
+    guard !schema.isClosed else {
+      schema.inFlight.subtract(1, ordering: .releasing)
+      guard let (lease, successor) = Admission.successor(of: schema) else { return unavailable() }
+      defer { schema.kernel.ring.release(lease) }
+      return canonical(normal, successor, body, unavailable)
+    }
     var written: [UInt8] = []
     let code = withUnsafeMutablePointer(to: &written) { pointer in
       let sink = bp_sink(
@@ -59,6 +67,7 @@ enum NormalForm {
         function(schema.pointer, bp_view(normal.bytes), sink)
       }
     }
+    schema.inFlight.subtract(1, ordering: .releasing)
     if code == BP_UNAVAILABLE { return unavailable() }
     guard code == BP_OK, !written.isEmpty else { return body(normal) }
     return written.withUnsafeBufferPointer {

@@ -19,6 +19,8 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private var failure: CallFailure?
   private let isAnswered = Atomic<Bool>(false)
   private let requestToken = Atomic<UInt64>(0)
+  /// The lease's number, for whoever looks from outside.
+  private let generation: Atomic<UInt64>
   /// The call that is open, for `giveUp`, which comes on a thread of its own.
   private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
 
@@ -29,6 +31,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
+    generation = Atomic(lease.number)
     self.completion = completion
     self.answered = answered
     self.index = index
@@ -49,6 +52,12 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   }
 
   var deadlineNs: UInt64 { call.deadlineNs }
+
+  var holding: RequestHolding? {
+    let open = open.withLock { $0 }
+    return call.holding(
+      .read, generation.load(ordering: .relaxed), waitsFor: open.map { [($0.backend, .read)] } ?? [])
+  }
 
   /// Begins; the token is for `cancel`.
   func start() -> bp_token {
@@ -86,6 +95,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
     }
     ring.release(lease)
     lease = fresh
+    generation.store(fresh.number, ordering: .relaxed)
     (backends, upToDate) = fresh.generation.readable()
     index = 0
     missed = false
@@ -138,6 +148,6 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     Answers.with(code, message, retryable: true, as: bp_read_result.self, answer)
-    if let (backend, token) = open.withLock({ $0 }) { backend.cancel(token) }
+    if let (backend, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
   }
 }

@@ -98,6 +98,17 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   var deadlineNs: UInt64 { call.deadlineNs }
 
+  var holding: RequestHolding? {
+    var calls: [(instance: Instance, call: MarkedCall)] = []
+    if let (judge, _) = openJudgement.withLock({ $0 }) { calls.append((judge, .judge)) }
+    legs.withLock { legs in
+      for index in legs.targets.indices where legs.tokens[index] != 0 && legs.outcomes[index] == nil {
+        calls.append((legs.targets[index], .apply))
+      }
+    }
+    return call.holding(verb == BP_VERB_DELETE ? .delete : .receive, lease.number, waitsFor: calls)
+  }
+
   func start() -> bp_token {
     guard !backends.isEmpty else {
       finish(.noBackend)
@@ -633,9 +644,13 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
         givenUp: CallFailure(code: code, "\(message) before enough backends took the write", isRetryable: true))
     } else {
       finish(CallFailure(code: code, "\(message)", isRetryable: true))
-      if let (judge, token) = openJudgement.withLock({ $0 }) { judge.cancel(token) }
+      if let (judge, token) = openJudgement.withLock({ $0 }) { judge.giveUp(token, code) }
     }
-    let (targets, tokens) = legs.withLock { ($0.targets, $0.tokens) }
-    for (backend, token) in zip(targets, tokens) where token != 0 { backend.cancel(token) }
+    let open = legs.withLock { legs in
+      legs.outcomes.indices.filter { legs.outcomes[$0] == nil && legs.tokens[$0] != 0 }.map {
+        (legs.targets[$0], legs.tokens[$0])
+      }
+    }
+    for (backend, token) in open { backend.giveUp(token, code) }
   }
 }

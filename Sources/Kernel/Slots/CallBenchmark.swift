@@ -1,4 +1,6 @@
 import BackplaneABI
+import Glibc
+import SystemShims
 
 /// What a call over the boundary costs: the kernel's real path to a backend that does nothing.
 ///
@@ -12,6 +14,11 @@ public final class CallBenchmark {
     case boundary
     /// `bp_node.read`, as a transport calls it: the caller's admission and the URI's normal form besides.
     case node
+  }
+
+  /// A call of a function that does nothing, with and without the mark that every call into a plugin has.
+  public enum Attribution: Sendable {
+    case off, on
   }
 
   private let kernel: KernelContext
@@ -86,6 +93,36 @@ public final class CallBenchmark {
       stayDirect()
       _ = read(caller.handle, &call, view, completion)
     }
+  }
+
+  private typealias Nothing = @convention(c) (UnsafeMutableRawPointer?) -> Void
+
+  /// Calls a function that does nothing `count` times. Answers the instructions that took, where the system tells.
+  public func runMarks(_ count: Int, _ attribution: Attribution) -> UInt64? {
+    // Behind a pointer, as a plugin's functions are, so that nothing is known of it here.
+    let function = UnsafeMutablePointer<Nothing>.allocate(capacity: 1)
+    function.initialize(to: { _ in })
+    defer { function.deallocate() }
+    let counter = bp_shim_instruction_counter()
+    defer { if counter >= 0 { close(counter) } }
+    let before = CallBenchmark.read(counter)
+    switch attribution {
+    case .off: for _ in 0..<count { function.pointee(UnsafeMutableRawPointer(function)) }
+    case .on:
+      for index in 0..<count {
+        ThreadMark.own.during(.read, backend.handle, generation: 1, startNs: UInt64(truncatingIfNeeded: index)) {
+          function.pointee(UnsafeMutableRawPointer(function))
+        }
+      }
+    }
+    guard let before, let after = CallBenchmark.read(counter) else { return nil }
+    return after - before
+  }
+
+  private static func read(_ counter: Int32) -> UInt64? {
+    var value: UInt64 = 0
+    guard counter >= 0, Glibc.read(counter, &value, 8) == 8 else { return nil }
+    return value
   }
 
   /// On a busy machine the benchmark's thread is interrupted for more than a millisecond now and then, which the kernel

@@ -83,7 +83,12 @@ final class CallSlab: @unchecked Sendable {
     record.pointee.startNs = startNs
     record.pointee.operation = operation
     record.pointee.word.store(sequence << 8 | CallSlab.phaseOpen, ordering: .releasing)
-    instance.inFlight.add(1, ordering: .relaxed)
+    // Whoever closes the instance and then finds nothing in flight must not overlook us: we see it closed then.
+    instance.inFlight.add(1, ordering: .sequentiallyConsistent)
+    if operation.isData, instance.isClosed {
+      withdraw(index, sequence, instance)
+      return 0
+    }
     return sequence << CallSlab.indexBits | UInt64(index)
   }
 
@@ -104,13 +109,13 @@ final class CallSlab: @unchecked Sendable {
   @inline(__always)
   private func close(_ token: bp_token, handle: bp_instance?, _ result: UnsafePointer<bp_result>) -> Bool {
     let index = Int(truncatingIfNeeded: token & ((1 << CallSlab.indexBits) - 1))
-    guard index < capacity else { return ignore() }
+    guard index < capacity else { return ignore(handle) }
     let record = records + index
     let sequence = token >> CallSlab.indexBits
     let open = sequence << 8 | CallSlab.phaseOpen
-    guard record.pointee.word.load(ordering: .acquiring) == open else { return ignore() }
+    guard record.pointee.word.load(ordering: .acquiring) == open else { return ignore(handle) }
     // While the word is `open` with our sequence the fields are of our call: the exchange below fails otherwise.
-    if let handle, record.pointee.handle != handle { return ignore() }
+    if let handle, record.pointee.handle != handle { return ignore(handle) }
     let instance = record.pointee.instance!
     let handler = record.pointee.handler!
     let context = record.pointee.context
@@ -120,7 +125,7 @@ final class CallSlab: @unchecked Sendable {
       record.pointee.word.compareExchange(
         expected: open, desired: (sequence &+ 1) << 8 | CallSlab.phaseFree, ordering: .acquiringAndReleasing
       ).exchanged
-    else { return ignore() }
+    else { return ignore(handle) }
     push(index)
     instance._withUnsafeGuaranteedRef { instance in
       let elapsedNs = Clock.monotonicNs() &- startNs
@@ -147,6 +152,14 @@ final class CallSlab: @unchecked Sendable {
     return handler(record.pointee.context, chunk)
   }
 
+  /// Takes back a call that nobody has been told of.
+  @inline(never)
+  private func withdraw(_ index: Int, _ sequence: UInt64, _ instance: Instance) {
+    (records + index).pointee.word.store((sequence &+ 1) << 8 | CallSlab.phaseFree, ordering: .releasing)
+    instance.inFlight.subtract(1, ordering: .releasing)
+    push(index)
+  }
+
   /// What an open call of `handle` is; nil when the token is not a live one of it.
   @inline(__always)
   func operation(_ handle: bp_instance, _ token: bp_token) -> Operation? {
@@ -170,17 +183,43 @@ final class CallSlab: @unchecked Sendable {
     }
   }
 
-  private func ignore() -> Bool {
+  /// - Parameter handle: whose completion it is; nil when the host took the call back, which is nobody's mistake.
+  @inline(never)
+  private func ignore(_ handle: bp_instance?) -> Bool {
     ignoredCompletions.add(1, ordering: .relaxed)
+    if let handle { InstanceRegistry.shared.find(handle)?.wasIgnored() }
     return false
+  }
+
+  /// The calls that are open in `instance`, with the time they began. Not for the hot path.
+  func openCalls(of instance: Instance) -> [(operation: Operation, startNs: UInt64)] {
+    var calls: [(operation: Operation, startNs: UInt64)] = []
+    forEachOpen(of: instance) { record, word, _ in
+      let call = (record.pointee.operation, record.pointee.startNs)
+      // A record that was closed meanwhile says nothing.
+      if record.pointee.word.load(ordering: .acquiring) == word { calls.append(call) }
+    }
+    return calls
   }
 
   /// Tokens of `instance` that are still open, for what must be failed when it stops. Not for the hot path.
   func openTokens(of instance: Instance) -> [bp_token] {
-    (0..<capacity).compactMap { index in
-      let word = records[index].word.load(ordering: .acquiring)
-      guard word & 0xff == CallSlab.phaseOpen, records[index].handle == instance.handle else { return nil }
-      return (word >> 8) << CallSlab.indexBits | UInt64(index)
+    var tokens: [bp_token] = []
+    forEachOpen(of: instance) { _, word, index in
+      tokens.append((word >> 8) << CallSlab.indexBits | UInt64(index))
+    }
+    return tokens
+  }
+
+  private func forEachOpen(
+    of instance: Instance, _ body: (_ record: UnsafeMutablePointer<Record>, _ word: UInt64, _ index: Int) -> Void
+  ) {
+    var index = 0
+    while index < capacity {
+      let record = records + index
+      let word = record.pointee.word.load(ordering: .acquiring)
+      if word & 0xff == CallSlab.phaseOpen, record.pointee.handle == instance.handle { body(record, word, index) }
+      index += 1
     }
   }
 }

@@ -5,6 +5,8 @@ import URIText
 final class Generation: @unchecked Sendable {
   // @unchecked: immutable after init; instances are Sendable.
   let number: UInt64
+  /// When it was made, CLOCK_MONOTONIC.
+  let madeNs = Clock.monotonicNs()
   /// In configured order.
   let slots: [Instance]
   let backends: [Instance]

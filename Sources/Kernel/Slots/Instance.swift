@@ -8,7 +8,10 @@ final class Instance: @unchecked Sendable {
 
   /// core.h, "Life cycle".
   enum State: Int, Sendable {
-    case created, configured, serving, quiesced, stopped, destroyed
+    case created, configured, serving, quiesced
+    /// It makes no call any more; those that it has made are being ended.
+    case stopping
+    case stopped, destroyed
     /// A life-cycle function did not come back: never called again, its memory and threads are written off.
     case wedged
   }
@@ -36,11 +39,21 @@ final class Instance: @unchecked Sendable {
   /// Calls are submitted while fewer are open. 0: none any more, the instance is on its way out and whoever still comes
   /// with an old lease goes to the published generation (`Admission`).
   let admissionMax: Atomic<Int>
+  /// An export of its state is open.
+  let isExporting = Atomic<Bool>(false)
+  /// Threads of a handover that are in it, or on their way.
+  let stateCalls = Atomic<Int>(0)
   /// The way in for writes, of an instance whose state can move to a successor.
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
   let statistics = Statistics()
+  /// Completions that named an unknown, finished or foreign token; the last one, CLOCK_MONOTONIC.
+  let ignoredCompletions = Atomic<UInt64>(0)
+  let lastIgnoredNs = Atomic<UInt64>(0)
+  /// Threads that are stuck in it, and calls that it has not completed long after they were given up: the watchdog's.
+  let stuckThreads = Atomic<Int>(0)
+  let lostCalls = Atomic<Int>(0)
   /// Calls whose request was given up because its deadline had passed.
   let overdue = Atomic<UInt64>(0)
   let directness = Directness()
@@ -87,9 +100,10 @@ final class Instance: @unchecked Sendable {
   var admits: Bool { inFlight.load(ordering: .relaxed) < admissionMax.load(ordering: .relaxed) }
 
   /// No call is submitted any more, whatever lease it comes with.
-  var isClosed: Bool { admissionMax.load(ordering: .acquiring) == 0 }
+  @inline(__always)
+  var isClosed: Bool { admissionMax.load(ordering: .sequentiallyConsistent) == 0 }
 
-  func close() { admissionMax.store(0, ordering: .releasing) }
+  func close() { admissionMax.store(0, ordering: .sequentiallyConsistent) }
 
   /// A changed `limits.in_flight_per_slot_max`.
   func admit(_ max: Int) {
@@ -184,14 +198,27 @@ final class Instance: @unchecked Sendable {
     }
   }
 
-  /// Joins the threads of `workers`.
-  func stopWorkers() {
+  /// It completed a call that was not open.
+  func wasIgnored() {
+    ignoredCompletions.add(1, ordering: .relaxed)
+    lastIgnoredNs.store(Clock.monotonicNs(), ordering: .relaxed)
+  }
+
+  /// Joins the threads of `workers`. False when one is in a call that does not come back.
+  func stopWorkers(untilNs deadlineNs: UInt64) -> Bool {
     let stopped = pools.withLock { pools in
       defer { pools = Pools() }
       return pools
     }
-    stopped.blocking?.shutDown()
-    stopped.applying?.shutDown()
+    let isBlockingDone = stopped.blocking?.shutDown(untilNs: deadlineNs) ?? true
+    let isApplyingDone = stopped.applying?.shutDown(untilNs: deadlineNs) ?? true
+    return isBlockingDone && isApplyingDone
+  }
+
+  /// The request of an open call was given up for `code`.
+  func giveUp(_ token: bp_token, _ code: bp_code) {
+    if code == BP_DEADLINE_EXCEEDED { overdue.add(1, ordering: .relaxed) }
+    cancel(token)
   }
 
   func cancel(_ token: bp_token) {

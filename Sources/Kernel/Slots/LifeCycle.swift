@@ -88,15 +88,20 @@ enum LifeCycle {
       return true
     }
     guard instance.state != .wedged, quiesce(instance, timeoutMs: quiesceMs) else { return false }
-    if instance.state == .quiesced {
-      // core.h, stop: every call that the instance made to the host has been completed before.
-      instance.kernel.requests.cancelAll(of: instance)
+    let isStarted = instance.state == .quiesced
+    // core.h, stop: every call that the instance made to the host has been completed before, and it can make no other.
+    instance.state = .stopping
+    guard endCalls(of: instance, stopMs), endStateCalls(of: instance, stopMs) else { return false }
+    if isStarted {
       guard step(instance, .stop, stopMs, { $0.plugin!.pointee.stop?($0.pointer, $2, $1) ?? BP_OK }) else {
         return false
       }
     }
     instance.state = .stopped
-    instance.stopWorkers()
+    guard instance.stopWorkers(untilNs: Clock.monotonicNs() + UInt64(stopMs) * 1_000_000) else {
+      wedge(instance, "a call on a thread of the kernel's")
+      return false
+    }
     // Tokens that stop should have completed are the host's to end: a late completion is ignored.
     for token in CallSlab.shared.openTokens(of: instance) {
       Answers.with(
@@ -104,12 +109,8 @@ enum LifeCycle {
         as: bp_list_result.self
       ) { CallSlab.shared.revoke(token, $0) }
     }
-    let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
-    while instance.outgoing.load(ordering: .acquiring) > 0, Clock.monotonicNs() < patienceNs { usleep(1000) }
-    guard instance.outgoing.load(ordering: .acquiring) == 0 else {
-      wedge(instance, "its calls to the host")
-      return false
-    }
+    // A thread of its own may have been on its way in when the state changed.
+    guard endCalls(of: instance, stopMs) else { return false }
     let isDestroyed = step(instance, .destroy, stopMs) { instance, _, _ in
       instance.plugin!.pointee.destroy(instance.pointer)
       return BP_OK
@@ -121,12 +122,34 @@ enum LifeCycle {
     return true
   }
 
+  /// Gives up what the instance has asked of the node and waits until it has been told. False when it is wedged now.
+  private static func endCalls(of instance: Instance, _ stopMs: Int) -> Bool {
+    let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
+    while true {
+      instance.kernel.requests.cancelAll(of: instance)
+      if instance.outgoing.load(ordering: .acquiring) == 0 { return true }
+      guard Clock.monotonicNs() < patienceNs else {
+        wedge(instance, "its calls to the host")
+        return false
+      }
+      usleep(1000)
+    }
+  }
+
+  /// Waits for threads of a handover that was given up. False when the instance is wedged now.
+  private static func endStateCalls(of instance: Instance, _ stopMs: Int) -> Bool {
+    let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
+    while instance.stateCalls.load(ordering: .acquiring) > 0 {
+      guard Clock.monotonicNs() < patienceNs else {
+        wedge(instance, "a handover of its state")
+        return false
+      }
+      usleep(1000)
+    }
+    return true
+  }
+
   private static func wedge(_ instance: Instance, _ step: String) {
-    instance.state = .wedged
-    instance.giveListenersBack()
-    instance.kernel.reloadCounts.withLock { $0.wedgedInstances += 1 }
-    instance.kernel.log.error(
-      "an instance is wedged: it did not come back and is never called again; its memory and threads are written off",
-      ["slot": instance.slot.name, "plugin": instance.image.id, "version": instance.image.version, "in": step])
+    instance.kernel.wedged.add(instance, in: step)
   }
 }

@@ -54,6 +54,7 @@ final class StateTransfer {
   /// Exports one phase and gives it to `successor`, or keeps it when that is nil.
   func move(_ phase: UInt32, to successor: Instance?, _ limits: Limits) throws(Failure) {
     isExporting = true
+    try awaitEarlierExport(limits.deadlineNs)
     let export = Export(source, phase)
     export.begin(limits.deadlineNs)
     var sequence: UInt64 = 0
@@ -76,6 +77,16 @@ final class StateTransfer {
     } catch {
       export.cancel()
       throw error
+    }
+  }
+
+  /// At most one export is open on an instance (state.h): one of a handover that was given up may not have ended yet.
+  private func awaitEarlierExport(_ deadlineNs: UInt64) throws(Failure) {
+    while source.isExporting.load(ordering: .acquiring) {
+      guard Clock.monotonicNs() < deadlineNs else {
+        throw .failed("an export of it that was given up has not ended (reload.handover_timeout_ms)")
+      }
+      usleep(1000)
     }
   }
 
@@ -121,13 +132,15 @@ final class StateTransfer {
     let import_ = Import(
       successor: successor, context: context.takeUnretainedValue(), phase: phase, sequence: sequence, isLast: isLast,
       format: source.stateTable!.pointee.format_version, token: token, deadlineNs: deadlineNs)
+    successor.stateCalls.add(1, ordering: .relaxed)
     guard let thread = Thread.start(name: "bp-import", { import_.run() }) else {
+      successor.stateCalls.subtract(1, ordering: .releasing)
       Answers.with(BP_RESOURCE_EXHAUSTED, "no thread", as: bp_list_result.self) { CallSlab.shared.revoke(token, $0) }
       throw .failed("the system has no thread to give")
     }
     pthread_detach(thread)
     guard let ended = outcome.get(untilNs: deadlineNs) else {
-      successor.cancel(token)
+      if import_.context.turn.giveUp() { successor.cancel(token) }
       throw .failed("the successor had not taken it in time (reload.handover_timeout_ms)")
     }
     guard let failure = ended else { return }
@@ -141,6 +154,7 @@ final class StateTransfer {
   private final class ImportContext: Sendable {
     let outcome: Promise<CallFailure?>
     let chunk: [UInt8]
+    let turn = StateCallTurn()
     init(_ outcome: Promise<CallFailure?>, _ chunk: [UInt8]) {
       self.outcome = outcome
       self.chunk = chunk
@@ -164,9 +178,14 @@ final class StateTransfer {
         var request = bp_state_import(
           size: UInt32(MemoryLayout<bp_state_import>.size), flags: isLast ? BP_STATE_LAST : 0, format_version: format,
           phase: phase, sequence: sequence, bytes: bp_view(bytes))
-        ThreadMark.own.during(
-          .importState, successor.handle, startNs: Clock.monotonicNs(), header: call.header
-        ) { successor.stateTable!.pointee.import_state(successor.pointer, call.header, &request, token) }
+        if context.turn.begin() {
+          ThreadMark.own.during(
+            .importState, successor.handle, startNs: Clock.monotonicNs(), header: call.header
+          ) { successor.stateTable!.pointee.import_state(successor.pointer, call.header, &request, token) }
+        } else {
+          StateCallTurn.revoke(token)
+        }
+        successor.stateCalls.subtract(1, ordering: .releasing)
         // The request's memory is the plugin's until it completes.
         _ = context.outcome.get()
       }
@@ -196,6 +215,7 @@ private final class Export: @unchecked Sendable {
   private let state = Mutex(State())
   private var token: bp_token = 0
   private let ended = Promise<Bool>()
+  private let turn = StateCallTurn()
 
   init(_ source: Instance, _ phase: UInt32) {
     self.source = source
@@ -216,18 +236,26 @@ private final class Export: @unchecked Sendable {
       context.release()
       return end(.tooManyCalls)
     }
+    if phase != BP_STATE_ABANDON { source.isExporting.store(true, ordering: .releasing) }
+    source.stateCalls.add(1, ordering: .relaxed)
     let thread = Thread.start(name: "bp-export") { [self] in
       let call = OwnedCall(StateTransfer.call(deadlineNs), generation: 0, timeoutNsMax: 3_600_000_000_000)
       var request = bp_state_export(
         size: UInt32(MemoryLayout<bp_state_export>.size), phase: phase, credits: StateTransfer.credits, reserved: 0)
-      ThreadMark.own.during(
-        .exportState, source.handle, startNs: Clock.monotonicNs(), header: call.header
-      ) { source.stateTable!.pointee.export_state(source.pointer, call.header, &request, token) }
+      if turn.begin() {
+        ThreadMark.own.during(
+          .exportState, source.handle, startNs: Clock.monotonicNs(), header: call.header
+        ) { source.stateTable!.pointee.export_state(source.pointer, call.header, &request, token) }
+      } else {
+        StateCallTurn.revoke(token)
+      }
+      source.stateCalls.subtract(1, ordering: .releasing)
       // The call's header is the plugin's until it completes.
       _ = ended.get()
       withExtendedLifetime(call) {}
     }
     guard let thread else {
+      source.stateCalls.subtract(1, ordering: .releasing)
       Answers.with(BP_RESOURCE_EXHAUSTED, "no thread", as: bp_list_result.self) { CallSlab.shared.revoke(token, $0) }
       return
     }
@@ -248,6 +276,7 @@ private final class Export: @unchecked Sendable {
   }
 
   private func completed(_ result: UnsafePointer<bp_result>) {
+    if phase != BP_STATE_ABANDON { source.isExporting.store(false, ordering: .releasing) }
     end(result.pointee.code == BP_OK ? nil : CallFailure(result))
     ended.set(true)
   }
@@ -291,6 +320,36 @@ private final class Export: @unchecked Sendable {
   /// Nobody listens any more: what is emitted is refused.
   func cancel() {
     end(CallFailure(code: BP_CANCELLED, "the handover was given up"))
-    source.cancel(token)
+    if turn.giveUp() { source.cancel(token) }
+  }
+}
+
+/// Who comes first: the thread that calls the plugin, or the handover that is given up. On a busy machine that thread may
+/// get its turn long after nobody waits for it any more, and the plugin must not be called then.
+private final class StateCallTurn: Sendable {
+  private static let waiting = 0
+  private static let begun = 1
+  private static let givenUp = 2
+  private let state = Atomic<Int>(StateCallTurn.waiting)
+
+  /// False when the call has been given up.
+  func begin() -> Bool {
+    state.compareExchange(
+      expected: StateCallTurn.waiting, desired: StateCallTurn.begun, ordering: .acquiringAndReleasing
+    ).exchanged
+  }
+
+  /// True when the plugin has been called, and is to be told.
+  func giveUp() -> Bool {
+    !state.compareExchange(
+      expected: StateCallTurn.waiting, desired: StateCallTurn.givenUp, ordering: .acquiringAndReleasing
+    ).exchanged
+  }
+
+  /// Ends a call that the plugin never got.
+  static func revoke(_ token: bp_token) {
+    Answers.with(BP_CANCELLED, "the handover was given up", as: bp_list_result.self) {
+      CallSlab.shared.revoke(token, $0)
+    }
   }
 }

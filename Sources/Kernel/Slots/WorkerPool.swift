@@ -15,15 +15,28 @@ final class WorkerPool: @unchecked Sendable {
   private let queueMax: Int
   private let name: String
   private var threads: [pthread_t] = []
+  private let running: Atomic<Int>
+  /// Set when the last thread has ended.
+  private let ended = Promise<Bool>()
 
   init(name: String, threads count: Int, queueMax: Int) {
     self.queueMax = queueMax
     self.name = name
+    running = Atomic(count)
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(condition, nil)
+    if count == 0 { ended.set(true) }
     for _ in 0..<count {
-      if let thread = Thread.start(name: name, { self.work() }) { threads.append(thread) }
+      let thread = Thread.start(name: name) {
+        self.work()
+        self.threadEnded()
+      }
+      if let thread { threads.append(thread) } else { threadEnded() }
     }
+  }
+
+  private func threadEnded() {
+    if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { ended.set(true) }
   }
 
   deinit {
@@ -44,13 +57,19 @@ final class WorkerPool: @unchecked Sendable {
   }
 
   /// Runs what is queued and joins the threads. Not on one of them.
-  func shutDown() {
+  func shutDown() { _ = shutDown(untilNs: nil) }
+
+  /// Likewise, at most until `deadlineNs` (CLOCK_MONOTONIC). False when a thread has not ended by then: it is left
+  /// behind, with what it holds.
+  func shutDown(untilNs deadlineNs: UInt64?) -> Bool {
     pthread_mutex_lock(mutex)
     isClosed = true
     pthread_cond_broadcast(condition)
     pthread_mutex_unlock(mutex)
-    for thread in threads { pthread_join(thread, nil) }
+    let hasEnded = deadlineNs.map { ended.get(untilNs: $0) != nil } ?? true
+    for thread in threads { if hasEnded { pthread_join(thread, nil) } else { pthread_detach(thread) } }
     threads = []
+    return hasEnded
   }
 
   private func work() {

@@ -6,10 +6,13 @@ import Synchronization
 final class Listener: Sendable {
   /// As configured: `9942`, `127.0.0.1:9942`, `[::1]:9942`, `unix:/run/x.sock`.
   let address: String
-  let descriptor: Int32
+  var descriptor: Int32 { number.load(ordering: .acquiring) }
+  private let number: Atomic<Int32>
   /// The bound port, also when 0 was configured; 0 for a Unix socket.
   let port: Int
   private let unixPath: String?
+  /// Another process has it too and goes on with it: its path stays.
+  private let isShared = Atomic<Bool>(false)
 
   static let backlog: Int32 = 4096
 
@@ -18,23 +21,56 @@ final class Listener: Sendable {
     self.address = address
     if address.hasPrefix("unix:") {
       let path = String(address.dropFirst(5))
-      descriptor = try Listener.bindUnix(path)
+      number = Atomic(try Listener.bindUnix(path))
       port = 0
       unixPath = path
+      keep()
       return
     }
     let (host, portText) = Listener.split(address)
-    guard let number = Int(portText), (0...65_535).contains(number) else {
+    guard let wanted = Int(portText), (0...65_535).contains(wanted) else {
       throw ListenerError("cannot listen on '\(address)': the port must be a whole number from 0 to 65535")
     }
-    descriptor = try Listener.bindTCP(host, number, address)
-    port = Listener.boundPort(descriptor)
+    let bound = try Listener.bindTCP(host, wanted, address)
+    number = Atomic(bound)
+    port = Listener.boundPort(bound)
     unixPath = nil
+    keep()
   }
 
+  /// A plugin in this process may close it: then it is put back.
+  private func keep() {
+    OwnDescriptors.shared.add(descriptor, "the listening socket \(address)") { [weak self] in
+      self?.number.store($0, ordering: .releasing)
+    }
+  }
+
+  /// A socket that the kernel before this one listens on.
+  init(adopting descriptor: Int32, address: String) {
+    self.address = address
+    number = Atomic(descriptor)
+    if address.hasPrefix("unix:") {
+      port = 0
+      unixPath = String(address.dropFirst(5))
+    } else {
+      port = Listener.boundPort(descriptor)
+      unixPath = nil
+    }
+    // Until this process is the one that goes on.
+    isShared.store(true, ordering: .relaxed)
+    keep()
+  }
+
+  /// The process that takes this one's place goes on with it.
+  func wasHandedOver() { isShared.store(true, ordering: .relaxed) }
+
+  /// This process goes on with it.
+  func wasTakenOver() { isShared.store(false, ordering: .relaxed) }
+
   deinit {
+    OwnDescriptors.shared.remove(descriptor)
     close(descriptor)
-    if let unixPath { unlink(unixPath) }
+    if let unixPath, !isShared.load(ordering: .relaxed) { unlink(unixPath) }
   }
 
   private static func split(_ address: String) -> (host: String?, port: String) {

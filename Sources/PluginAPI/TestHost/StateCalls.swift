@@ -1,7 +1,10 @@
 import PluginAPI
 
-/// backplane.state/1: a handover as the kernel drives it. Failures are thrown as `Failure`.
+/// backplane.state/1: a handover as the kernel drives it. Failures are thrown as `Failure`. An export, and the import of
+/// one chunk, that takes more than a minute is given up.
 extension TestHost {
+  private static let stateCallLimit = Duration.seconds(60)
+
   /// Whether the plugin offers it, and which formats it writes and reads.
   public var stateVersions: (writes: UInt32, readsFrom: UInt32)? {
     extensionTable("backplane.state/1", as: bp_state.self).map {
@@ -26,7 +29,7 @@ extension TestHost {
     let plugin = pluginSelf
     let core = core
     return try stream(
-      bp_result.self, credits: credits,
+      bp_result.self, credits: credits, deadline: Self.stateCallLimit,
       submit: { arena, call, token in
         let request = arena.make(
           bp_state_export(size: .size(of: bp_state_export.self), phase: rawPhase, credits: credits, reserved: 0))
@@ -77,7 +80,7 @@ extension TestHost {
     let state = try state()
     let plugin = pluginSelf
     return try begin(
-      bp_result.self,
+      bp_result.self, deadline: Self.stateCallLimit,
       submit: { arena, call, token in
         let request = arena.make(
           bp_state_import(

@@ -114,7 +114,7 @@ struct bp_crash {
   uint32_t reserved;
   uint64_t address; /* si_addr, for the signals that have one */
   uint64_t frames[BP_MARKS_FRAMES_MAX]; /* the program counter, then return addresses by frame pointers */
-  /* Words on the stack that lie in a plugin's image: where frame pointers lead nowhere. */
+  /* Words on the stack that lie in the code of a plugin or of the kernel: where frame pointers lead nowhere. */
   uint64_t candidates[BP_MARKS_CANDIDATES_MAX];
   struct bp_thread_mark mark;
   uint64_t now_ns; /* CLOCK_MONOTONIC, as start_ns of the mark */
@@ -139,6 +139,7 @@ enum {
 struct bp_marks_header *bp_marks_header(void);
 struct bp_thread_mark *bp_marks_thread(uint32_t index);
 struct bp_mark_instance *bp_marks_instance(uint32_t index);
+/* The first one is the executable itself. */
 struct bp_mark_image *bp_marks_image(uint32_t index);
 uint64_t bp_crash_checksum(const struct bp_crash *crash);
 
@@ -155,6 +156,9 @@ int bp_marks_open(int descriptor, struct bp_marks_call_layout layout);
 
 /* From here on a fatal signal of this process leaves a crash record, and then goes where it went before. */
 void bp_marks_watch_signals(void);
+
+/* Whether the marks lie in a file. */
+bool bp_marks_is_open(void);
 
 /* Whether a fatal signal still comes to us first: a plugin may have put a handler of its own there. Answers the first
  * signal that does not, or 0. */

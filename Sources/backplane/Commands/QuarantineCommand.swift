@@ -22,7 +22,8 @@ struct QuarantineCommand: AsyncParsableCommand {
       for entry in entries {
         Output.line(
           Output.printable(
-            "\(entry["plugin"]?.cell ?? "?") \(entry["version"]?.cell ?? "?"), \(entry["content"]?.cell.prefix(12) ?? "")"))
+            "\(entry["plugin"]?.cell ?? "?") \(entry["version"]?.cell ?? "?"), \(entry["content"]?.cell.prefix(12) ?? "")"
+          ))
         Output.line(Output.printable("  \(entry["reason"]?.cell ?? "")"))
       }
     }

@@ -14,7 +14,8 @@ struct Reload: AsyncParsableCommand, AnswersInJSON {
 
   @Flag(
     name: .long,
-    help: "Hand no state over: replace or remove a backend that keeps its data in memory only, though the data is lost.")
+    help: "Hand no state over: replace or remove a backend that keeps its data in memory only, though the data is lost."
+  )
   var loseState = false
 
   @Flag(name: .long, help: "Try again what was refused or rolled back, though nothing about it has changed.")

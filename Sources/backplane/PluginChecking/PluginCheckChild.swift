@@ -34,6 +34,7 @@ enum PluginCheckChild {
       plugin = PluginUnderTest(
         entry: entry, scratchDirectory: request.scratchDirectory, schemes: manifest.schemes,
         listeners: manifest.listeners.map(\.name), isVolatile: manifest.isVolatile,
+        stateVersion: manifest.stateVersion.map { UInt32(clamping: $0) },
         configurationSchema: manifest.configurationSchema, configuration: request.configuration,
         entryAgain: { try? PluginLoader.open(request.file).entry })
     } catch {

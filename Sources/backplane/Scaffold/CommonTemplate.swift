@@ -16,7 +16,7 @@ enum CommonTemplate {
       "kinds": ["backend"],
       "schemes": ["{{slug}}"],
       "abi": { "major": 0, "minor": 1 },
-      "volatile": true,
+      "volatile": true,{{state}}
       "runtime": "{{language}}"
     }
 

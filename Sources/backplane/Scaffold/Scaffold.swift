@@ -67,7 +67,7 @@ struct Scaffold {
 
   private var values: [String: String] {
     let isSwift = language == .swift
-    let texts = ScaffoldTexts(kind: kind, name: name)
+    let texts = ScaffoldTexts(kind: kind, name: name, handsStateOver: isSwift && kind == .backend)
     return [
       "name": name.given, "slug": name.slug, "Module": name.module, "id": "org.example.\(name.slug)",
       "kind": kind.rawValue, "language": language.rawValue, "Language": isSwift ? "Swift" : "C",
@@ -78,6 +78,7 @@ struct Scaffold {
           + "`Package.swift` says)"
         : " (`make BACKPLANE_INCLUDE=...` says where the headers are, else what the Makefile says)",
       "library": isSwift ? ".build/release/lib\(name.slug).so" : "\(name.slug).so",
+      "state": texts.handsStateOver ? "\n  \"state_version\": 1," : "",
       "what": texts.what, "slot": texts.slot, "notes": texts.notes,
     ]
   }

@@ -2,11 +2,15 @@
 struct ScaffoldTexts {
   let kind: PluginNew.Kind
   let name: PluginName
+  let handsStateOver: Bool
 
   /// Ends a sentence that begins "A backend in C: ".
   var what: String {
     switch kind {
-    case .backend: "records are kept in memory and die with the instance."
+    case .backend:
+      handsStateOver
+        ? "records are kept in memory, and handed over when it is replaced."
+        : "records are kept in memory and die with the instance."
     case .schema: "a record below `\(name.slug)://open` is written once."
     case .transport: "lines over TCP, `GET URI` and `PUT URI DATA`, one answer for each."
     }
@@ -23,6 +27,13 @@ struct ScaffoldTexts {
 
   var notes: String {
     switch kind {
+    case .backend where handsStateOver:
+      """
+      Replacing it hands the records to the new version (`state_version` in the manifest, `HandsOverState` in the code).
+      Removing it loses them: the manifest says so (`volatile`), and the node refuses until it is told
+      `backplane reload --lose-state`. A node whose files name a backend no longer makes the SQLite one of its own
+      accord: name that too if you want both.
+      """
     case .backend:
       """
       Replacing or removing it loses what is in memory. The manifest says so (`volatile`), and the node refuses until it is

@@ -6,10 +6,12 @@ enum SwiftBackendTemplate {
     import PluginAPI
     import Synchronization
 
-    /// A backend that keeps its records in memory.
+    /// A backend that keeps its records in memory, and hands them to its successor.
     final class {{Module}}: Backend {
       struct Configuration: Decodable { var url: String? }
       private let records = Mutex<[String: Record]>([:])
+      /// URIs that have changed since a successor was begun to be told; nil: there is none. Under the lock of `records`.
+      private let changed = Mutex<Set<String>?>(nil)
       init(_ configuration: Configuration, _ context: Context) {}
 
       func apply(_ unit: WriteUnit) async throws -> Applied {
@@ -25,6 +27,7 @@ enum SwiftBackendTemplate {
             }
           }
           records = next
+          changed.withLock { $0?.formUnion(unit.ops.map(\.uri)) }
           return Applied(absentCount: absentCount)
         }
       }
@@ -36,7 +39,28 @@ enum SwiftBackendTemplate {
       }
     }
 
-    // Id and version as in manifest.json: the kernel compares them.
+    // Replacing it loses nothing: the old instance writes its records, then those that have changed meanwhile.
+    extension {{Module}}: HandsOverState {
+      static var stateVersion: UInt32 { 1 }
+
+      func exportState(_ phase: StatePhase, to writer: StateWriter) async throws {
+        let uris = records.withLock { records in
+          changed.withLock { changed in
+            defer { changed = phase == .snapshot ? [] : nil }
+            return phase == .snapshot ? Array(records.keys) : Array(changed ?? [])
+          }
+        }
+        for uri in uris { try await writer.write(uri, records.withLock { $0[uri] }) }
+      }
+
+      func importState(_ phase: StatePhase, from reader: StateReader) async throws {
+        while let (uri, record) = try await reader.nextRecord() { records.withLock { $0[uri] = record } }
+      }
+
+      func abandonState() { changed.withLock { $0 = nil } }
+    }
+
+    // Id, version and state version as in manifest.json: the kernel compares them.
     let plugin = PluginEntry({{Module}}.self, id: "{{id}}", version: "1.0.0") {
       {{Module}}.create($0, $1, $2)
     }
@@ -88,6 +112,17 @@ enum SwiftBackendTemplate {
         try await host.apply(.put("mutable://open/b", []))
         let uris = try await host.scan(prefix: "mutable://open/a/", pageSize: 10).map(\.uri)
         #expect(Set(uris).count == 25 && uris.count == 25)
+      }
+
+      @Test func aSuccessorHasEveryRecord() async throws {
+        let (old, new) = (try await makeHost(), try await makeHost())
+        for uri in ["mutable://open/a", "mutable://open/b"] { try await old.apply(.put(uri, [1])) }
+        try await old.handOverState(to: new) {
+          // What is written while it is handed over.
+          try await old.apply(.delete("mutable://open/a"), .put("mutable://open/c", [2], .bytes))
+        }
+        #expect(try await new.scan().map(\.uri) == ["mutable://open/b", "mutable://open/c"])
+        #expect(try await new.read("mutable://open/c")?.data == [2])
       }
 
       @Test func anUnknownKeyIsRefusedByName() throws {

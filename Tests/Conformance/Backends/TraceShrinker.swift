@@ -6,7 +6,7 @@ struct TraceShrinker {
   let bench: Workbench
 
   private static let attemptsMax = 200
-  private static let timeMax = Duration.seconds(15)
+  private static let timeMax = Duration.seconds(30)
 
   /// The mismatch of a trace, or nil. Throws when there was no instance to run it on.
   func mismatch(_ trace: Trace) async throws -> TraceRun.Mismatch? {

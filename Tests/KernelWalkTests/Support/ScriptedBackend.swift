@@ -13,6 +13,8 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
     case ownThread
     /// Reads complete on a thread of its own; a unit waits in `held` until the test calls `finish`.
     case held
+    /// Reads wait in `heldReads` until the test calls `finish`.
+    case heldReads
   }
 
   struct Stored: Sendable, Equatable {
@@ -29,6 +31,7 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   }
 
   let held = Inbox<Held>()
+  let heldReads = Inbox<UncheckedRead>()
   let cancelled = Inbox<bp_token>()
   private let state = Mutex<(records: [String: Stored], reads: [String])>(([:], []))
   private let thread = WorkerPool(name: "scripted", threads: 1, queueMax: 1000)
@@ -62,7 +65,7 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
     super.init()
   }
 
-  private struct UncheckedRead: @unchecked Sendable {
+  struct UncheckedRead: @unchecked Sendable {
     // @unchecked: its views live until the token is completed.
     let read: bp_read
   }
@@ -70,12 +73,13 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   private func submit(_ held: Held) {
     switch style {
     case .direct: finish(held)
-    case .ownThread: _ = thread.submit { self.finish(held) }
+    case .ownThread, .heldReads: _ = thread.submit { self.finish(held) }
     case .held: self.held.put(held)
     }
   }
 
   private func submit(_ read: UncheckedRead) {
+    if style == .heldReads { return heldReads.put(read) }
     if style == .direct { self.read(read.read) } else { _ = thread.submit { self.read(read.read) } }
   }
 
@@ -106,6 +110,8 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
     result.ts_ms = unit.ts_ms
     complete(unit.token, with: &result)
   }
+
+  func finish(_ read: UncheckedRead) { self.read(read.read) }
 
   private func read(_ read: bp_read) {
     let uri = read.uri.text

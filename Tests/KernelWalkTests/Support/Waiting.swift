@@ -31,6 +31,14 @@ final class Inbox<Value: Sendable>: Sendable {
     }
   }
 
+  /// What is there now.
+  func takeAll() -> [Value] {
+    state.withLock { state in
+      defer { state.values = [] }
+      return state.values
+    }
+  }
+
   /// The next one; nil when none comes.
   func next() -> Value? {
     while true {

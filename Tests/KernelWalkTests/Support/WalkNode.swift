@@ -81,6 +81,9 @@ final class WalkNode {
     return message
   }
 
+  /// How long drains take.
+  func limit(_ limits: Reaper.Limits) { reaper.apply(limits) }
+
   func cancel(_ message: Message) { HostTable.pointer.pointee.cancel(caller.handle, message.token) }
 }
 

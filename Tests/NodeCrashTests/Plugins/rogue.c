@@ -3,13 +3,14 @@
  *   read-stuck, apply-stuck                 the call does not come back while the file `hold` is in its folder
  *   read-lost, apply-lost                   the call comes back and is never completed
  *   read-twice                              it is completed twice
- *   read-close                              it closes every descriptor that is not its own, then answers
+ *   read-close                              it closes the node's control socket and a listening socket, then answers
  * and, in the folder that its URL names (rogue:///folder), files: `thread-segv` (a thread of its own dies), `stop-segv`
  * (it dies in `stop`), `start-segv`, `stop-stuck`. In a probe it behaves. */
 #include <backplane/manifest.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "toy_store.h"
 
@@ -60,6 +61,21 @@ __attribute__((noinline)) static void rogue_dies(const char *how) {
   }
 }
 
+/* The first listening socket of each family: the node's own, as those that it lends are younger. */
+static void close_listeners(void) {
+  int closed_network = 0, closed_local = 0;
+  for (int descriptor = 3; descriptor < 256; descriptor++) {
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens) continue;
+    if (getsockname(descriptor, (struct sockaddr *)&address, &length) != 0) continue;
+    int *closed = address.ss_family == AF_UNIX ? &closed_local : &closed_network;
+    if ((*closed)++ == 0) close(descriptor);
+  }
+}
+
 /* Looks whether the URI ends in `verb`-something. True when the call is not to be answered. */
 static bool misbehaves(rogue *self, const char *verb, bp_view uri) {
   static const char *const deaths[] = {"segv", "abort", "trap", "fpe", "overflow"};
@@ -73,9 +89,7 @@ static bool misbehaves(rogue *self, const char *verb, bp_view uri) {
     while (has(self, "hold")) usleep(2000);
   }
   snprintf(wanted, sizeof wanted, "/%s-close", verb);
-  if (view_contains(uri, wanted)) {
-    for (int descriptor = 3; descriptor < 256; descriptor++) close(descriptor);
-  }
+  if (view_contains(uri, wanted)) close_listeners();
   snprintf(wanted, sizeof wanted, "/%s-lost", verb);
   return view_contains(uri, wanted);
 }

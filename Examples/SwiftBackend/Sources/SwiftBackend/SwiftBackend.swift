@@ -1,10 +1,12 @@
 import PluginAPI
 import Synchronization
 
-/// A backend that keeps its records in memory.
+/// A backend that keeps its records in memory, and hands them to its successor.
 final class SwiftBackend: Backend {
   struct Configuration: Decodable { var url: String? }
   private let records = Mutex<[String: Record]>([:])
+  /// URIs that have changed since a successor was begun to be told; nil: there is none. Under the lock of `records`.
+  private let changed = Mutex<Set<String>?>(nil)
   init(_ configuration: Configuration, _ context: Context) {}
 
   func apply(_ unit: WriteUnit) async throws -> Applied {
@@ -20,6 +22,7 @@ final class SwiftBackend: Backend {
         }
       }
       records = next
+      changed.withLock { $0?.formUnion(unit.ops.map(\.uri)) }
       return Applied(absentCount: absentCount)
     }
   }
@@ -31,7 +34,28 @@ final class SwiftBackend: Backend {
   }
 }
 
-// Id and version as in manifest.json: the kernel compares them.
+// Replacing it loses nothing: the old instance writes its records, then those that have changed meanwhile.
+extension SwiftBackend: HandsOverState {
+  static var stateVersion: UInt32 { 1 }
+
+  func exportState(_ phase: StatePhase, to writer: StateWriter) async throws {
+    let uris = records.withLock { records in
+      changed.withLock { changed in
+        defer { changed = phase == .snapshot ? [] : nil }
+        return phase == .snapshot ? Array(records.keys) : Array(changed ?? [])
+      }
+    }
+    for uri in uris { try await writer.write(uri, records.withLock { $0[uri] }) }
+  }
+
+  func importState(_ phase: StatePhase, from reader: StateReader) async throws {
+    while let (uri, record) = try await reader.nextRecord() { records.withLock { $0[uri] = record } }
+  }
+
+  func abandonState() { changed.withLock { $0 = nil } }
+}
+
+// Id, version and state version as in manifest.json: the kernel compares them.
 let plugin = PluginEntry(SwiftBackend.self, id: "org.example.swift-backend", version: "1.0.0") {
   SwiftBackend.create($0, $1, $2)
 }

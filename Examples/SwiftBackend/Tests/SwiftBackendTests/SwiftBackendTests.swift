@@ -41,6 +41,17 @@ import Testing
     #expect(Set(uris).count == 25 && uris.count == 25)
   }
 
+  @Test func aSuccessorHasEveryRecord() async throws {
+    let (old, new) = (try await makeHost(), try await makeHost())
+    for uri in ["mutable://open/a", "mutable://open/b"] { try await old.apply(.put(uri, [1])) }
+    try await old.handOverState(to: new) {
+      // What is written while it is handed over.
+      try await old.apply(.delete("mutable://open/a"), .put("mutable://open/c", [2], .bytes))
+    }
+    #expect(try await new.scan().map(\.uri) == ["mutable://open/b", "mutable://open/c"])
+    #expect(try await new.read("mutable://open/c")?.data == [2])
+  }
+
   @Test func anUnknownKeyIsRefusedByName() throws {
     #expect(throws: TestHostError.self) { try TestHost(entry: plugin.pointer, configuration: #"{"pth": "x"}"#) }
   }

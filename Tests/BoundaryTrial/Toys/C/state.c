@@ -10,6 +10,7 @@ typedef struct state {
   /* URIs that have changed since the snapshot was begun, each once. */
   bp_view *journal;
   uint32_t journal_count, journal_room;
+  bool noting;
   /* The export under way. */
   bp_token token;
   bp_view *chunks;
@@ -24,6 +25,7 @@ static void views_free(bp_view *views, uint32_t count) {
 
 static void note(store *store, bp_view uri) {
   state *self = (state *)(void *)((char *)store - offsetof(state, store));
+  if (!self->noting) return;
   for (uint32_t index = 0; index < self->journal_count; index++)
     if (self->journal[index].size == uri.size && memcmp(self->journal[index].data, uri.data, uri.size) == 0) return;
   if (self->journal_count == self->journal_room) {
@@ -32,6 +34,12 @@ static void note(store *store, bp_view uri) {
   }
   bp_view copy = {(const uint8_t *)bytes_copy(uri), uri.size};
   self->journal[self->journal_count++] = copy;
+}
+
+static void forget(state *self) {
+  views_free(self->journal, self->journal_count);
+  self->journal = NULL;
+  self->journal_count = self->journal_room = 0;
 }
 
 static bp_view chunk_of(bp_view uri, const stored *record) {
@@ -59,9 +67,7 @@ static void collect(state *self, uint32_t phase) {
     if (!all) uri = self->journal[index];
     self->chunks[index] = chunk_of(uri, all ? record : store_find(&self->store, uri));
   }
-  views_free(self->journal, self->journal_count);
-  self->journal = NULL;
-  self->journal_count = self->journal_room = 0;
+  forget(self);
 }
 
 static void apply(void *pointer, const bp_unit *units, uint32_t count) {
@@ -125,12 +131,37 @@ static void pump(state *self) {
 static void export_state(void *pointer, const bp_call *call, const bp_state_export *request, bp_token token) {
   state *self = pointer;
   (void)call;
+  if (request->phase == BP_STATE_ABANDON) {
+    pthread_mutex_lock(&self->store.lock);
+    forget(self);
+    self->noting = false;
+    pthread_mutex_unlock(&self->store.lock);
+    bp_result done = result_of(sizeof done, BP_OK, "");
+    self->base.host->complete(self->base.instance, token, &done);
+    return;
+  }
   pthread_mutex_lock(&self->store.lock);
+  bool follows = request->phase == BP_STATE_SNAPSHOT || self->noting;
+  if (!follows) {
+    pthread_mutex_unlock(&self->store.lock);
+    bp_result refused = result_of(sizeof refused, BP_FAILED_PRECONDITION, "no snapshot was exported before");
+    self->base.host->complete(self->base.instance, token, &refused);
+    return;
+  }
   collect(self, request->phase);
+  self->noting = request->phase == BP_STATE_SNAPSHOT;
   self->token = token;
   self->credits = request->credits;
   pthread_mutex_unlock(&self->store.lock);
   pump(self);
+}
+
+static void cancel(void *pointer, bp_token token) {
+  state *self = pointer;
+  pthread_mutex_lock(&self->store.lock);
+  bool mine = token != 0 && token == self->token;
+  pthread_mutex_unlock(&self->store.lock);
+  if (mine) end(self, BP_CANCELLED, "");
 }
 
 static void grant(void *pointer, bp_token token, uint32_t credits) {
@@ -198,6 +229,7 @@ static const bp_plugin *create(const bp_host *host, bp_instance instance, const 
   pthread_mutex_init(&self->store.lock, NULL);
   self->store.changed = note;
   self->base.plugin.destroy = destroy;
+  self->base.plugin.cancel = cancel;
   self->base.plugin.grant = grant;
   self->base.plugin.stop = stop;
   return &self->base.plugin;

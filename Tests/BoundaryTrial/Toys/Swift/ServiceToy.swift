@@ -224,9 +224,10 @@ final class ServiceToy: RawToy {
   }
 
   private func export(_ phase: UInt32, _ token: bp_token) {
-    let chunks = state.withLock { state in
+    let chunks = state.withLock { state -> [[UInt8]] in
+      defer { state.journal = [] }
+      if phase == BP_STATE_ABANDON { return [] }
       let keys = phase == BP_STATE_SNAPSHOT ? state.records.map(\.key) : state.journal
-      state.journal = []
       return keys.map { key -> [UInt8] in
         guard let record = state.records.first(where: { $0.key == key }) else { return [UInt8]("-" + key) }
         return [UInt8]("+" + key) + [0] + record.value
