@@ -113,7 +113,9 @@ private struct ChunkPayload: WirePayload {
 /// What a plugin asks of the node, as it was received. Views point into the payload. Each answers nil when the payload
 /// breaks the rules.
 public enum ReceivedNodeCall {
-  public static func receive(_ payload: UnsafeRawBufferPointer) -> (call: bp_call, content: UInt32, uri: bp_view, data: bp_view)? {
+  public static func receive(_ payload: UnsafeRawBufferPointer) -> (
+    call: bp_call, content: UInt32, uri: bp_view, data: bp_view
+  )? {
     var reader = WireReader(payload)
     let received = (reader.call(), reader.u32(), reader.view(), reader.view())
     return reader.isWhole ? received : nil

@@ -50,7 +50,9 @@ private struct ListPayload: WirePayload {
     sink.put(UInt32(entries.count))
     for (entry, number) in zip(entries, numbers) {
       sink.put(number)
-      for part in entry { part.withUnsafeBufferPointer { sink.put(bp_view(data: $0.baseAddress, size: UInt64($0.count))) } }
+      for part in entry {
+        part.withUnsafeBufferPointer { sink.put(bp_view(data: $0.baseAddress, size: UInt64($0.count))) }
+      }
     }
   }
 }

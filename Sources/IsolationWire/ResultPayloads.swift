@@ -136,7 +136,8 @@ private struct ScanResultPayload: WirePayload {
     sink.put(result.pointee.result)
     let stride = Int(result.pointee.item_size)
     // A result without items may leave the stride out.
-    let count = stride >= MemoryLayout<bp_scan_item>.size && result.pointee.items != nil ? result.pointee.items_count : 0
+    let count =
+      stride >= MemoryLayout<bp_scan_item>.size && result.pointee.items != nil ? result.pointee.items_count : 0
     sink.put(count)
     for index in 0..<Int(count) {
       let item = UnsafeRawPointer(result.pointee.items!).loadUnaligned(

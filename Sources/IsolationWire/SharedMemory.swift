@@ -64,7 +64,8 @@ public final class SharedMemory: @unchecked Sendable {
 
   private init?(_ descriptor: Int32, chunks: Int, sendsFirst: Bool) {
     mappedBytes = SharedMemory.layout(chunks).total
-    guard let base = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), base != MAP_FAILED else {
+    guard let base = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), base != MAP_FAILED
+    else {
       close(descriptor)
       return nil
     }

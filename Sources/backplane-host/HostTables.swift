@@ -56,7 +56,8 @@ enum HostTables {
       },
       extension: { instance, id in
         guard instance == HostTables.instance else { return nil }
-        return HostTables.find(String(decoding: UnsafeBufferPointer(start: id.data, count: Int(id.size)), as: UTF8.self))
+        return HostTables.find(
+          String(decoding: UnsafeBufferPointer(start: id.data, count: Int(id.size)), as: UTF8.self))
       }))
 
   private static func find(_ id: String) -> UnsafeRawPointer? {

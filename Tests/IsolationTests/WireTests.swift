@@ -6,7 +6,9 @@ import Testing
 @testable import IsolationWire
 
 @Suite struct WireRoundTrips {
-  private func frame(_ caught: (kind: FrameKind?, id: UInt64, payload: [UInt8]), _ held: UnsafeRawBufferPointer) -> Frame {
+  private func frame(_ caught: (kind: FrameKind?, id: UInt64, payload: [UInt8]), _ held: UnsafeRawBufferPointer)
+    -> Frame
+  {
     Frame(kind: caught.kind, id: caught.id, payload: held, owned: nil, block: nil)
   }
 

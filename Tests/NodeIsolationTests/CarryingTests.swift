@@ -46,7 +46,8 @@ import Testing
       clients.start {
         let status =
           (try? HTTPConnection(port: port).post(
-            "/api/v1/receive", body.replacingOccurrences(of: "large/N", with: "large/\(number)")).status) ?? -1
+            "/api/v1/receive", body.replacingOccurrences(of: "large/N", with: "large/\(number)")
+          ).status) ?? -1
         statuses.with { $0.append(status) }
       }
     }

@@ -95,7 +95,10 @@ import Testing
     #expect(settle())
     var before = misfit.node.resources()
     // The last thread of the last reload may still be on its way out.
-    #expect(Polling.until { let now = misfit.node.resources(); defer { before = now }; return now == before })
+    #expect(
+      Polling.until {
+        let now = misfit.node.resources(); defer { before = now }; return now == before
+      })
     for number in 5..<105 { try reload(number) }
     #expect(settle())
     #expect(

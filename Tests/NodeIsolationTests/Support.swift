@@ -88,7 +88,11 @@ final class MisfitNode {
   /// Waits until another process than `old` hosts it.
   func awaitRestart(of old: Int32) throws -> Int32 {
     var now = old
-    let isBack = Polling.until { (try? self.processID()).map { now = $0; return $0 != old } ?? false }
+    let isBack = Polling.until {
+      (try? self.processID()).map {
+        now = $0; return $0 != old
+      } ?? false
+    }
     try #require(isBack, "no other process came\n\(node.log)")
     return now
   }

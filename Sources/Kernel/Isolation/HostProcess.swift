@@ -41,7 +41,9 @@ final class HostProcess: Sendable {
     if bp_shim_pipe(&crashes) != 0 { isComplete = false }
     let memory = SharedMemory.make(sizeBytes: sharedBytes)
     let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
-    defer { for descriptor in [nothing, crashes[1]] + pairs.map({ $0[1] }) where descriptor >= 0 { close(descriptor) } }
+    defer {
+      for descriptor in [nothing, crashes[1]] + pairs.map({ $0[1] }) where descriptor >= 0 { close(descriptor) }
+    }
     func giveUp(_ sentence: String) -> Result<(HostProcess, Ends), ChildSpawner.Failure> {
       for descriptor in [crashes[0]] + pairs.map({ $0[0] }) where descriptor >= 0 { close(descriptor) }
       return .failure(ChildSpawner.Failure(sentence: sentence))

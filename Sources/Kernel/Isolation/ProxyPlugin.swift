@@ -449,7 +449,8 @@ final class ProxyPlugin: @unchecked Sendable {
     let lost = failOpenCalls()
     tell(
       ended, report, lost: lost,
-      next: isOpen ? "breaker open for \(delayMs) ms" : delayMs == 0 ? "restarted at once" : "restarted in \(delayMs) ms")
+      next: isOpen
+        ? "breaker open for \(delayMs) ms" : delayMs == 0 ? "restarted at once" : "restarted in \(delayMs) ms")
     instance.health = (
       BP_HEALTH_UNHEALTHY,
       isOpen
