@@ -1,10 +1,12 @@
 /* What two processes can exchange with nothing else in the way, by a Unix socket and by rings in shared memory: the limit
- * of isolated plugins. Usage: bare socket|ring REQUEST-BYTES REPLY-BYTES WINDOW SECONDS. Prints a JSON object.
+ * of isolated plugins. Usage: bare socket|ring REQUEST-BYTES REPLY-BYTES WINDOW SECONDS [CORE-OF-THE-OTHER]. Prints a
+ * JSON object.
  *
  * Both are at their best: many messages for each system call or wake-up, nobody spins, each side owns what it has
  * received (the ring's bytes are copied out, as they must be where the sender is not trusted). */
 #define _GNU_SOURCE
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -164,7 +166,7 @@ static int compare(const void *left, const void *right) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 6) return 64;
+  if (count != 6 && count != 7) return 64;
   bool is_ring = strcmp(arguments[1], "ring") == 0;
   uint32_t request = (uint32_t)atoi(arguments[2]), reply = (uint32_t)atoi(arguments[3]);
   int window = atoi(arguments[4]);
@@ -181,6 +183,12 @@ int main(int count, char **arguments) {
   int side = child == 0;
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (count == 7) {
+      cpu_set_t cores;
+      CPU_ZERO(&cores);
+      CPU_SET(atoi(arguments[6]), &cores);
+      if (sched_setaffinity(0, sizeof cores, &cores) != 0) return 71;
+    }
     close(pair[0]);
   } else {
     close(pair[1]);
