@@ -109,6 +109,7 @@ final class SimulatedNode: @unchecked Sendable {
       invariants.reloaded(receipt, before, wasPublished: wasPublished)
       receipts += 1
       asked.promise.set(receipt)
+    case .upgrade: preconditionFailure("nobody asks a simulated node to be replaced by another process")
     case .tick:
       if let receipt = reconciler.judgeTrials() {
         invariants.reloaded(receipt, before, wasPublished: wasPublished)
