@@ -75,21 +75,9 @@ final class SimulatedMemory: SimulatedBackend, @unchecked Sendable {
 
   override func put(_ uri: String, _ number: Int) {
     Report.require(
-      export?.phase != BP_STATE_REST || !isFenced, "\(name) is written to while it exports its rest")
+      export?.phase != BP_STATE_REST || !node.isMovingRest, "\(name) is written to while it exports its rest")
     records[uri] = number
     if changed != nil { changed!.insert(uri) }
-  }
-
-  /// Its fence is up: nobody has given the handover up.
-  private var isFenced: Bool {
-    guard let fence = instance.fence else { return false }
-    switch fence.enter() {
-    case .passed:
-      fence.leave()
-      return false
-    case .raised: return true
-    case .moved: return false
-    }
   }
 
   // MARK: Export

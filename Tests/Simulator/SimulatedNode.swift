@@ -33,10 +33,14 @@ final class SimulatedNode: @unchecked Sendable {
   var cataloguedVersion = 0
   /// An operator said so for the reload that runs.
   private(set) var mayLoseState = false
+  /// Behind a fence the rest of a slot's state moves, and nobody has given that up.
+  var isMovingRest = false
   private(set) var isReloading = false
   var isEnding = false
   /// Set at the end: until then whoever hangs does.
   let hungRelease = Promise<Bool>()
+  /// How often a plugin's function did not come back.
+  var hangs = 0
   /// Operators that wait for a receipt.
   private(set) var operators = 0
   private(set) var receipts = 0
@@ -109,7 +113,7 @@ final class SimulatedNode: @unchecked Sendable {
       invariants.reloaded(receipt, before, wasPublished: wasPublished)
       receipts += 1
       asked.promise.set(receipt)
-    case .upgrade: preconditionFailure("nobody asks a simulated node to be replaced by another process")
+    case .upgrade: preconditionFailure("nothing in a simulation asks for another process")
     case .tick:
       if let receipt = reconciler.judgeTrials() {
         invariants.reloaded(receipt, before, wasPublished: wasPublished)
@@ -150,7 +154,8 @@ final class SimulatedNode: @unchecked Sendable {
     let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
     reaper.apply(
       Reaper.Limits(
-        drainSoftMs: min(timeoutMs / 2, 1000), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2))
+        drainSoftMs: min(timeoutMs / 2, 1000), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2,
+        cancelGraceMs: timeoutMs / 4))
     reconciler.shutDown()
     _ = reaper.drain(untilNs: deadlineNs)
     let isClean = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)

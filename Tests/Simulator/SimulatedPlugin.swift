@@ -131,6 +131,7 @@ class SimulatedPlugin: @unchecked Sendable {
   /// Does not come back before the simulation ends.
   func hang() -> bp_code {
     Report.trace("\(name) hangs")
+    node.hangs += 1
     _ = node.hungRelease.get()
     return BP_UNKNOWN
   }

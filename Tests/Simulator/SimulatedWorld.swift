@@ -73,7 +73,10 @@ final class SimulatedWorld: ReloadWorld {
     _ phase: UInt32, _ transfer: StateTransfer, to successor: Instance?, _ limits: StateTransfer.Limits
   ) throws(StateTransfer.Failure) {
     if step("move \(phase)", { isFaulty }) { throw .failed("simulated, before") }
+    node.isMovingRest = phase == BP_STATE_REST
+    defer { node.isMovingRest = false }
     try real.move(phase, transfer, to: successor, limits)
+    node.isMovingRest = false
     if step("moved \(phase)", { isFaulty }) { throw .failed("simulated, after") }
   }
 

@@ -207,7 +207,12 @@ final class Simulation {
     for request in node.requests where !request.isAnswered {
       Report.violated("\(request.name) was never answered")
     }
-    if isClean { node.invariants.isOver() }
+    guard isClean else {
+      // It says so, and the process ends; but somebody must be to blame.
+      return Report.require(
+        node.hangs > 0 || style.stuckPercent > 0, "the node does not end, and no plugin holds it up")
+    }
+    node.invariants.isOver()
     // Threads that a wedged instance was given are written off with it.
     if node.plugins.contains(where: { $0.instance.state == .wedged }) { return }
     var rounds = 0
