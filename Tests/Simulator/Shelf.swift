@@ -7,12 +7,16 @@ import BackplaneABI
 final class Content: @unchecked Sendable {
   // @unchecked: as everything of a simulation, of whose threads one runs at a time.
   enum Role: String, CaseIterable {
-    case clients, schema, memory, disk, audit
+    case clients, schema, memory, disk
+    /// Schemas of programs of their own, which come and go.
+    case audit, index, labels
+
+    static let optional: [Role] = [.audit, .index, .labels]
 
     var kind: SlotConfiguration.Kind {
       switch self {
       case .clients: .transport
-      case .schema, .audit: .schema
+      case .schema, .audit, .index, .labels: .schema
       case .memory, .disk: .backend
       }
     }
@@ -81,6 +85,7 @@ final class Shelf {
     roles = [.clients, .schema]
     if style.layout != .disk { roles.append(.memory) }
     if style.layout != .memory { roles.append(.disk) }
+    if Dice.percent(30) { roles += Content.Role.optional }
     for role in roles { drop(role, trouble: nil) }
   }
 
@@ -111,11 +116,12 @@ final class Shelf {
   }
 
   /// A slot comes or goes.
-  func toggleAudit() {
+  func toggleSlot() {
     version += 1
-    if let index = roles.firstIndex(of: .audit) { roles.remove(at: index) } else { roles.append(.audit) }
-    if current[.audit] == nil { drop(.audit, trouble: nil) }
-    Report.trace("the slots are \(roles)")
+    let role = Dice.pick(Content.Role.optional)
+    if let index = roles.firstIndex(of: role) { roles.remove(at: index) } else { roles.append(role) }
+    if current[role] == nil { drop(role, trouble: nil) }
+    Report.trace("the slots are \(roles.map(\.rawValue))")
   }
 
   func togglePolicy() {

@@ -168,7 +168,7 @@ final class SimulatedMemory: SimulatedBackend, @unchecked Sendable {
           importing = .unreadable
           return complete(token, BP_UNIMPLEMENTED, bp_result.self)
         }
-        if !text.isEmpty {
+        if !text.isEmpty, Defect.present != .forgottenRecords {
           let parts = text.split(separator: "=")
           records[String(parts[0])] = Int(parts[1])!
         }

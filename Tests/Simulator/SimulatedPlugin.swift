@@ -30,7 +30,7 @@ class SimulatedPlugin: @unchecked Sendable {
     let plugin: SimulatedPlugin =
       switch content.role {
       case .clients: SimulatedTransport(content, instance, node)
-      case .schema, .audit: SimulatedSchema(content, instance, node)
+      case .schema, .audit, .index, .labels: SimulatedSchema(content, instance, node)
       case .memory: SimulatedMemory(content, instance, node)
       case .disk: SimulatedDisk(content, instance, node)
       }

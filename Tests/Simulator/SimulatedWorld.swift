@@ -73,6 +73,7 @@ final class SimulatedWorld: ReloadWorld {
     _ phase: UInt32, _ transfer: StateTransfer, to successor: Instance?, _ limits: StateTransfer.Limits
   ) throws(StateTransfer.Failure) {
     if step("move \(phase)", { isFaulty }) { throw .failed("simulated, before") }
+    if Defect.present == .halfMoved, phase == BP_STATE_REST { return }
     node.isMovingRest = phase == BP_STATE_REST
     defer { node.isMovingRest = false }
     try real.move(phase, transfer, to: successor, limits)
@@ -92,7 +93,8 @@ final class SimulatedWorld: ReloadWorld {
   }
 
   func waitUntilReleased(_ instance: Instance, by leases: () -> Int, untilNs deadlineNs: UInt64) -> Bool {
-    step("wait until it is released") { real.waitUntilReleased(instance, by: leases, untilNs: deadlineNs) && !isFaulty }
+    if Defect.present == .earlyStop { return true }
+    return step("wait until it is released") { real.waitUntilReleased(instance, by: leases, untilNs: deadlineNs) && !isFaulty }
   }
 
   func stop(_ instance: Instance) -> Bool { step("stop") { real.stop(instance) } }

@@ -98,7 +98,7 @@ final class Simulation {
     case .burst: for client in clients where client.isFree { client.burst(60) }
     case .nonsense: complainAboutNothing()
     case .slots:
-      if style.layout == .both || Dice.percent(50) { node.shelf.toggleAudit() } else { node.shelf.togglePolicy() }
+      if style.layout == .both || Dice.percent(50) { node.shelf.toggleSlot() } else { node.shelf.togglePolicy() }
       node.hint()
     }
   }
