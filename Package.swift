@@ -171,6 +171,7 @@ let nodeTests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeCrashTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],

@@ -1,6 +1,7 @@
 import BackplaneABI
 import Foundation
 import Synchronization
+import SystemShims
 
 /// A node: plugins from directories, wired by a configuration, swapped while requests keep flowing.
 public final class Kernel: @unchecked Sendable {
@@ -24,6 +25,10 @@ public final class Kernel: @unchecked Sendable {
   /// Hints that came before the queue was there; nil once it is.
   private let earlyHints = Mutex<Set<String>?>([])
   private var control: ControlServer?
+  /// Whose place this process has taken.
+  private let arrival: Arrival?
+  /// Who has taken this one's.
+  private let departed = Mutex<Departure.Done?>(nil)
 
   private struct Watches: @unchecked Sendable {
     // @unchecked: only touched under the lock.
@@ -44,10 +49,12 @@ public final class Kernel: @unchecked Sendable {
   ///   - probeExecutable: an executable whose main calls `ProbeChild.main` for `ProbeChild.argument`; the running one
   ///     unless a test says otherwise.
   ///   - servesControl: opens the control socket.
+  ///   - arrival: a node that runs and whose place this one is to take.
   /// - Throws: `StartFailure` with everything that was refused; nothing is left running.
   public init(
     _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration,
-    probeExecutable: String? = nil, servesControl: Bool = true
+    probeExecutable: String? = nil, servesControl: Bool = true,
+    arrival: Arrival? = nil
   ) throws {
     let directories = configuration.node.directories
     for directory in [directories.state, directories.staging, directories.runtime] {
@@ -61,7 +68,9 @@ public final class Kernel: @unchecked Sendable {
     context = KernelContext(
       log: log, behind: BehindRegistry(directory: directories.state + "/behind"), quarantine: quarantine)
     self.reread = reread
+    ServiceManager.isSilent.store(arrival != nil, ordering: .releasing)
     notifier = ServiceManager()
+    self.arrival = arrival
     history = History(stateDirectory: directories.state, limit: configuration.node.limits.historyReceiptsMax)
     reaper = Reaper(context)
     reloadingNs = BeatTime()
@@ -71,7 +80,12 @@ public final class Kernel: @unchecked Sendable {
     let prober = Prober(
       executable: executable ?? CommandLine.arguments[0], stateDirectory: directories.state,
       scratchParent: directories.state + "/scratch")
-    reconciler = Reconciler(context, KernelWorld(context, reaper, prober), ReceiptKeeper(context, history))
+    let world = KernelWorld(context, reaper, prober)
+    reconciler = Reconciler(context, world, ReceiptKeeper(context, history))
+    if let arrival {
+      try take(arrival, configuration, world)
+      return
+    }
     // Watched before the first look, so that nothing dropped in between is missed.
     watch(configuration)
     let receipt = reconciler.reconcile(
@@ -82,15 +96,232 @@ public final class Kernel: @unchecked Sendable {
       throw StartFailure(receipt: receipt)
     }
     last.withLock { $0 = configuration }
+    startQueue()
+    if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
+    notifier.ready(status: "generation \(context.ring.currentNumber)")
+  }
+
+  private func startQueue() {
     queue = ReloadQueue { [unowned self] job in run(job) }
     let early = earlyHints.withLock { hints -> Set<String>? in
       defer { hints = nil }
       return hints
     }
     for trigger in early ?? [] { queue.hint(trigger) }
-    if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
-    notifier.ready(status: "generation \(context.ring.currentNumber)")
   }
+
+  // MARK: Taking the place of another process
+
+  /// The other process' slots, built here; then everything that was its own.
+  private func take(_ arrival: Arrival, _ configuration: LoadedConfiguration, _ world: KernelWorld) throws {
+    // What the new transports accept waits until the state is here.
+    context.door.shut(context.ring)
+    let commit: UpgradeMessage.Commit
+    let running: LoadedConfiguration
+    do throws(Refusal) {
+      let (welcome, descriptors) = try arrival.begin(configuration)
+      running = LoadedConfiguration(
+        node: welcome.node, values: configuration.values, warnings: configuration.warnings, files: configuration.files,
+        watchedDirectories: configuration.watchedDirectories)
+      context.apply(welcome.node)
+      context.versions.take(lane: welcome.versionLane)
+      commit = try arrival.take(welcome, descriptors, context, world) { instances throws(Refusal) in
+        try reconciler.arrive(instances, welcome, running)
+      }
+    } catch {
+      let transaction = ReloadTransaction(nowNs: Clock.monotonicNs(), refusals: [Receipt.Refused(slot: nil, error)])
+      shutDownParts()
+      throw StartFailure(receipt: reconciler.receipt(Kernel.upgradeTrigger, .refused, from: 0, transaction))
+    }
+    context.door.open(context.ring, context.workers)
+    let generation = reconciler.published!
+    commit.counters.add(to: context, generation)
+    context.reloadCounts.withLock { $0.upgrades[Receipt.Outcome.applied.rawValue, default: 0] += 1 }
+    for instance in generation.slots { for listener in instance.listeners.values { listener.wasTakenOver() } }
+    history.reread()
+    context.behind.reread()
+    last.withLock { $0 = running }
+    startQueue()
+    watch(running)
+    if let socket = arrival.control {
+      control = try ControlServer(path: running.node.directories.controlSocket, kernel: self, adopting: socket)
+    }
+    var receipt = commit.receipt
+    receipt.id = history.nextID
+    receipt.generation = generation.number
+    keep(receipt)
+    ServiceManager.isSilent.store(false, ordering: .releasing)
+    notifier.ready(status: "generation \(generation.number): taken over from the process before")
+    arrival.committed(receipt, context) { [context] in context.behind.reread() }
+    // What has changed since, or could not be taken there.
+    queue.hint(Reconciler.pluginsTrigger, afterMs: commit.isReloadComing ? Kernel.comingReloadMs : 100)
+  }
+
+  /// How long a new process waits for the reload that made it necessary before it looks by itself.
+  private static let comingReloadMs = 5000
+
+  static let upgradeTrigger = "upgrade"
+  static let imageLimitTrigger = "limits.retained_images_max"
+
+  private func keep(_ receipt: Receipt) {
+    if let problem = history.add(receipt) {
+      context.log.warning("the receipt could not be written", ["reason": problem])
+    }
+    for refusal in receipt.refusals {
+      context.log.warning(
+        "upgrade refused", ["code": refusal.code, "reason": refusal.message, "receipt": "\(receipt.id)"])
+    }
+    context.log.notice(
+      "upgrade",
+      [
+        "receipt": "\(receipt.id)", "trigger": receipt.trigger, "outcome": receipt.outcome.rawValue,
+        "generation": "\(receipt.generation)", "duration_ms": "\(receipt.durationMs)",
+      ])
+  }
+
+  // MARK: Another process takes this one's place
+
+  /// Called once, on a thread of the kernel's, when another process has taken the node over: call `finishDeparture`.
+  public let onDeparture = Mutex<(@Sendable () -> Void)?>(nil)
+
+  /// Starts the node anew in another process, which takes everything over, and waits for the receipt; nil when the node
+  /// is ending.
+  ///
+  /// - Parameter executable: what to run there; nil: what runs here, by its path.
+  public func upgrade(_ executable: String?) -> Receipt? { queue.upgrade(executable) }
+
+  public var isDeparted: Bool { departed.withLock { $0 != nil } }
+
+  /// Hands a signal on to the process that has taken over.
+  public func forward(signal: Int32) { departed.withLock { $0 }?.process.signal(signal) }
+
+  private func upgrade(_ trigger: String, _ executable: String?, isReloadComing: Bool = false) -> Receipt {
+    notifier.reloading()
+    var transaction = ReloadTransaction(nowNs: Clock.monotonicNs())
+    let before = context.ring.currentNumber
+    let isDraining = arrival.map { self.isDraining($0, transaction.startNs) } ?? false
+    do throws(Refusal) {
+      let done = try Departure.run(
+        context, reconciler, notifier, trigger: trigger, executable: executable, control: control?.descriptor,
+        predecessors: isDraining ? arrival!.predecessors : 0, isReloadComing: isReloadComing, &transaction)
+      depart(done)
+      return done.receipt
+    } catch {
+      transaction.refusals = [Receipt.Refused(slot: nil, error)]
+      let receipt = reconciler.receipt(trigger, .refused, from: before, transaction)
+      context.reloadCounts.withLock { $0.upgrades[receipt.outcome.rawValue, default: 0] += 1 }
+      keep(receipt)
+      notifier.ready(status: "generation \(receipt.generation): upgrade refused")
+      return receipt
+    }
+  }
+
+  /// Whether processes before this one still drain. So many that there may be no more are waited for.
+  private func isDraining(_ arrival: Arrival, _ nowNs: UInt64) -> Bool {
+    let timeoutMs = last.withLock { $0?.node.reload.upgradeTimeoutMs } ?? 0
+    let isFull = arrival.predecessors >= Departure.predecessorsMax
+    return arrival.isAlone.get(untilNs: isFull ? nowNs + UInt64(timeoutMs) * 1_000_000 : 0) == nil
+  }
+
+  /// The other process serves: nothing new begins here.
+  private func depart(_ done: Departure.Done) {
+    for instance in reconciler.published?.slots ?? [] {
+      for listener in instance.listeners.values { listener.wasHandedOver() }
+    }
+    departed.withLock { $0 = done }
+    ServiceManager.isSilent.store(true, ordering: .releasing)
+    control?.shutDown(isHandedOver: true)
+    watches.withLock {
+      $0.watch?.stop()
+      $0 = Watches()
+    }
+    let left = queue.handOver()
+    for job in left { ask(done, job) }
+    for instance in reconciler.published?.slots ?? []
+    where instance.transport != nil && instance.image.manifest.handover == .stopThenStart {
+      _ = reconciler.world.stop(instance)
+      try? done.process.channel.send(.start(slot: instance.slot.name))
+    }
+    onDeparture.withLock { $0 }?()
+  }
+
+  /// What was asked of this process is asked of the one that has taken over.
+  private func ask(_ done: Departure.Done, _ job: ReloadQueue.Job) {
+    let (request, waiting): ([String: Any], [Promise<Receipt>])
+    switch job {
+    case .reload(let asked):
+      request = [
+        "command": "reload", "now": Array(asked.now), "lose_state": asked.losesState, "retry": asked.retries,
+      ]
+      waiting = asked.waiting
+    case .rollBack(let asked):
+      request = ["command": "rollback"].merging(asked.slots.map { ["slots": $0] } ?? [:]) { $1 }
+      waiting = [asked.promise]
+    case .upgrade(let asked): return asked.promise.set(done.receipt)
+    case .tick: return
+    }
+    guard !waiting.isEmpty, let path = last.withLock({ $0?.node.directories.controlSocket }) else { return }
+    let line = (try? JSONSerialization.data(withJSONObject: request)) ?? Data()
+    let thread = Thread.start(name: "bp-forward") { [context] in
+      let answer = ControlForward.ask(line, socket: path)
+      let receipt = answer.flatMap { ControlForward.receipt($0) }
+      if receipt == nil { context.log.warning("what was asked before the upgrade got no answer after it") }
+      for promise in waiting { promise.set(receipt ?? done.receipt) }
+    }
+    if let thread { pthread_detach(thread) } else { for promise in waiting { promise.set(done.receipt) } }
+  }
+
+  /// Answers a line that came over the control socket after the upgrade.
+  func forward(_ line: [UInt8]) -> Data? {
+    guard isDeparted, let path = last.withLock({ $0?.node.directories.controlSocket }) else { return nil }
+    return ControlForward.ask(Data(line), socket: path)
+  }
+
+  /// Ends what has begun here, within the limits of a drain, and becomes the shepherd if there is to be one. Returns when
+  /// the process is to end with status 0.
+  public func finishDeparture() {
+    guard let done = departed.withLock({ $0 }) else { return }
+    watchSuccessor(done)
+    queue.shutDown()
+    let reload = last.withLock { $0?.node.reload }
+    let hardNs = Clock.monotonicNs() + UInt64(reload?.drainHardMs ?? 300_000) * 1_000_000
+    // Whoever came before still uses what is here.
+    _ = arrival?.isAlone.get(untilNs: hardNs)
+    reconciler.shutDown()
+    _ = reaper.drain(untilNs: hardNs + UInt64(Kernel.endGraceMs) * 1_000_000)
+    control?.waitUntilAnswered(untilNs: hardNs)
+    shutDownParts()
+    guard let end = done.line?.firstEnd else { return }
+    var current = done.process.pid
+    Shepherd.follow(end, &current)
+    Shepherd.become(end, current: current, executable: ProcessOrigin.current?.executable ?? "/proc/self/exe")
+  }
+
+  /// When the process that has taken over ends, there is nothing left that this one is good for.
+  private func watchSuccessor(_ done: Departure.Done) {
+    let thread = Thread.start(name: "bp-successor") {
+      var (signal, status): (Int32, Int32) = (0, 0)
+      guard bp_shim_pidfd_peek(done.process.descriptor, &signal, &status) == 0 else { return }
+      var current = done.process.pid
+      if let end = done.line?.firstEnd { Shepherd.follow(end, &current) }
+      // It waits for this one before it goes: it has crashed, or was told to end.
+      _exit(signal == 0 ? status : 128 + signal)
+    }
+    if let thread { pthread_detach(thread) }
+  }
+
+  /// Calls `body` when the shepherd is gone: nobody is left who could end this process. Once at most.
+  public func whenAbandoned(_ body: @escaping @Sendable () -> Void) {
+    guard arrival != nil, let line = ProcessOrigin.current?.shepherdDescriptor else { return }
+    let thread = Thread.start(name: "bp-shepherd") {
+      // A first process that dies before it is the shepherd leaves the node to itself.
+      guard bp_shim_wait_hang_up(line, true) == 0 else { return }
+      if bp_shim_wait_hang_up(line, false) == 1 { body() }
+    }
+    if let thread { pthread_detach(thread) }
+  }
+
+  // MARK: Reloads
 
   /// Tells the node that something may have changed; coalesced, never lost. Any thread, signal-safe it is not.
   public func hint(_ trigger: String) { queue.hint(trigger) }
@@ -128,23 +359,38 @@ public final class Kernel: @unchecked Sendable {
     defer { reloadingNs.value.store(0, ordering: .relaxed) }
     switch job {
     case .reload(let asked):
-      let receipt = reload(asked)
-      for promise in asked.waiting { promise.set(receipt) }
+      reconciler.mayWantUpgrade = ProcessOrigin.current != nil
+      do {
+        var receipt = reload(asked, notes: [])
+        if reconciler.isUpgradeWanted {
+          let upgraded = upgrade(Kernel.imageLimitTrigger, nil, isReloadComing: !asked.waiting.isEmpty)
+          if let done = departed.withLock({ $0 }) {
+            ask(done, job)
+            return 0
+          }
+          reconciler.mayWantUpgrade = false
+          receipt = reload(asked, notes: upgraded.refusals.map(\.message))
+        }
+        for promise in asked.waiting { promise.set(receipt) }
+      }
     case .rollBack(let asked):
       asked.promise.set(
         reconciler.rollBack(Reconciler.RollbackRequest(trigger: "control", slots: asked.slots)))
+    case .upgrade(let asked): asked.promise.set(upgrade(Kernel.upgradeTrigger, asked.executable))
     case .tick: _ = reconciler.judgeTrials()
     }
+    if isDeparted { return 0 }
     return reconciler.isOnProbation ? Clock.monotonicNs() + Kernel.probationTickNs : 0
   }
 
-  private func reload(_ asked: ReloadQueue.Asked) -> Receipt {
+  private func reload(_ asked: ReloadQueue.Asked, notes: [String]) -> Receipt {
     notifier.reloading()
     let loaded = Result { try reread() }
     let receipt = reconciler.reconcile(
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
-        losesState: asked.losesState, retries: asked.retries))
+        losesState: asked.losesState, retries: asked.retries, notes: notes))
+    if reconciler.isUpgradeWanted { return receipt }
     if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
@@ -202,9 +448,15 @@ public final class Kernel: @unchecked Sendable {
       $0.watch?.stop()
       $0.watch = nil
     }
+    queue.shutDown()
+    guard !isDeparted else {
+      // It was being replaced just then: the end is for the process that has taken over.
+      forward(signal: SIGTERM)
+      finishDeparture()
+      return true
+    }
     control?.shutDown()
     control = nil
-    queue.shutDown()
     let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
     // No successor serves here: idle connections need not be kept for long.
     reaper.apply(
@@ -355,6 +607,7 @@ public final class Kernel: @unchecked Sendable {
   /// What `backplane status` shows.
   public func status() -> Status {
     let name = last.withLock { $0?.node.name } ?? ""
+    let upgrades = context.reloadCounts.withLock { $0.upgrades }
     var notes = pastNotes
     notes += reaper.held().map {
       "generation \($0.number) is still held by \($0.leases) leases after \($0.ageMs) ms"
@@ -364,7 +617,9 @@ public final class Kernel: @unchecked Sendable {
     notes += OwnDescriptors.shared.alarms
     guard let lease = context.ring.acquireAdmitted() else {
       return Status(
-        node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [], notes: notes)
+        pid: getpid(), node: name, health: "unhealthy", generation: 0, uptimeMs: Clock.wallMs() - startedMs, slots: [],
+        notes: notes,
+        upgrades: upgrades)
     }
     defer { context.ring.release(lease) }
     let health = Health.of(lease.generation)
@@ -380,8 +635,8 @@ public final class Kernel: @unchecked Sendable {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }
     return Status(
-      node: name, health: Health.name(health.state), generation: lease.generation.number,
-      uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes)
+      pid: getpid(), node: name, health: Health.name(health.state), generation: lease.generation.number,
+      uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes, upgrades: upgrades)
   }
 
   /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
@@ -426,15 +681,18 @@ public final class Kernel: @unchecked Sendable {
       }
     }
 
+    public var pid: Int32
     public var node: String
     public var health: String
     public var generation: UInt64
     public var uptimeMs: UInt64
     public var slots: [Slot]
     public var notes: [String]
+    /// Upgrades of the kernel by outcome, over all processes of the node.
+    public var upgrades: [String: UInt64]
 
     enum CodingKeys: String, CodingKey {
-      case node, health, generation, slots, notes
+      case pid, node, health, generation, slots, notes, upgrades
       case uptimeMs = "uptime_ms"
     }
   }

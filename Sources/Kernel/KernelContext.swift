@@ -86,13 +86,23 @@ final class BeatTime: Sendable {
 
 /// Numbers for writes, unique and rising within a node, also over a restart as long as the clock does not jump back: the
 /// wall clock in milliseconds, shifted, with a counter in the low bits.
+///
+/// A kernel and the one that takes its place both give numbers for a while: the lowest bits tell them apart.
 final class VersionClock: Sendable {
+  private static let lanes: UInt64 = 16
   private let last = Atomic<UInt64>(0)
+  private let lane = Atomic<UInt64>(0)
+
+  /// The lane of the kernel that comes after this one.
+  var nextLane: UInt64 { (lane.load(ordering: .relaxed) + 1) % VersionClock.lanes }
+
+  /// Before the first number is given.
+  func take(lane: UInt64) { self.lane.store(lane % VersionClock.lanes, ordering: .relaxed) }
 
   func next(nowMs: UInt64) -> UInt64 {
     var seen = last.load(ordering: .relaxed)
     while true {
-      let next = max(nowMs << 20, seen + 1)
+      let next = max(nowMs << 20 | lane.load(ordering: .relaxed), seen + (seen == 0 ? 0 : VersionClock.lanes))
       let (exchanged, now) = last.compareExchange(expected: seen, desired: next, ordering: .relaxed)
       if exchanged { return next }
       seen = now
@@ -108,4 +118,6 @@ struct ReloadCounts: Sendable {
   var retainedImageBytes = 0
   var heldGenerations = 0
   var wedgedInstances: UInt64 = 0
+  /// Upgrades of the kernel, by outcome.
+  var upgrades: [String: UInt64] = [:]
 }

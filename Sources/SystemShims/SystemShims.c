@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -91,4 +92,29 @@ int bp_shim_accept(int descriptor) { return accept4(descriptor, NULL, NULL, SOCK
 const char *bp_shim_image_of(const void *address) {
   Dl_info info;
   return dladdr(address, &info) != 0 ? info.dli_fname : NULL;
+}
+
+int bp_shim_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+
+int bp_shim_pidfd_peek(int descriptor, int *signal, int *status) {
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  int answer;
+  do {
+    answer = waitid(P_PIDFD, (id_t)descriptor, &info, WEXITED | WNOWAIT);
+  } while (answer < 0 && errno == EINTR);
+  if (answer < 0) return -1;
+  *signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
+  *status = info.si_code == CLD_EXITED ? info.si_status : 0;
+  return 0;
+}
+
+int bp_shim_wait_hang_up(int socket, bool half) {
+  struct pollfd polled = {.fd = socket, .events = half ? POLLRDHUP : 0};
+  int answer;
+  do {
+    answer = poll(&polled, 1, -1);
+  } while (answer < 0 && errno == EINTR);
+  if (answer < 0) return -1;
+  return (polled.revents & (POLLHUP | POLLERR)) != 0 ? 1 : 0;
 }

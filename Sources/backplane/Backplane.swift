@@ -8,8 +8,10 @@ enum EntryPoint {
   static func main() {
     // A probe is this executable too; it must not pay for parsing a command line.
     if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
+    if CommandLine.arguments.dropFirst().first == Shepherd.argument { Shepherd.main() }
     if CommandLine.arguments.dropFirst().first == PluginCheckChild.argument { PluginCheckChild.main() }
     if CommandLine.arguments.contains("serve") {
+      ProcessOrigin.remember()
       ProcessSetup.block()
       ProcessSetup.raiseDescriptorLimit()
     }
@@ -27,7 +29,7 @@ struct Backplane: AsyncParsableCommand {
     abstract: "A message node built of plugins that are swapped while it runs.",
     version: "backplane 0.1.0",
     subcommands: [
-      Serve.self, Reload.self, Rollback.self, Status.self, History.self, Backend.self, Generations.self,
+      Serve.self, Reload.self, Rollback.self, Upgrade.self, Status.self, History.self, Backend.self, Generations.self,
       QuarantineCommand.self, Plugin.self, Config.self, Receive.self,
       Read.self, List.self,
       Delete.self,

@@ -3,7 +3,7 @@ import Kernel
 import Synchronization
 
 /// Runs a node until it is told to end: SIGHUP reloads, SIGUSR1 logs the status, SIGTERM and SIGINT drain and end, a
-/// second one ends at once.
+/// second one ends at once. In a process whose place another has taken all of them are for that one.
 enum NodeRun {
   static func run(
     _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration
@@ -21,14 +21,18 @@ enum NodeRun {
     Foundation.Thread.detachNewThread { signals.receive() }
     let kernel: Kernel
     do {
-      kernel = try Kernel(configuration, reread: reread)
+      kernel = try Kernel(configuration, reread: reread, arrival: Arrival.ofThisProcess)
     } catch let failure as Kernel.StartFailure {
       throw Self.failure(failure.receipt)
     } catch let refusal as Refusal {
       throw CommandFailure(.unavailable, refusal.sentence)
     }
     signals.serves(kernel)
+    kernel.onDeparture.withLock { $0 = { signals.wake() } }
+    if kernel.isDeparted { signals.wake() }
+    kernel.whenAbandoned { kill(getpid(), SIGTERM) }
     signals.waitForEnd()
+    guard !kernel.isDeparted else { return kernel.finishDeparture() }
     kernel.shutDown(timeoutMs: configuration.node.reload.drainSoftMs)
   }
 
@@ -60,6 +64,10 @@ final class NodeSignals: Sendable {
   func receive() -> Never {
     while true {
       let signal = ProcessSetup.next()
+      if let kernel = state.withLock({ $0.kernel }), kernel.isDeparted {
+        kernel.forward(signal: signal)
+        continue
+      }
       switch signal {
       case SIGHUP:
         let kernel = state.withLock { state in
@@ -95,4 +103,7 @@ final class NodeSignals: Sendable {
   }
 
   func waitForEnd() { end.wait() }
+
+  /// Another process has taken the node over.
+  func wake() { end.signal() }
 }

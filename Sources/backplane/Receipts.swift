@@ -44,6 +44,7 @@ struct ReceiptText {
   }
 
   var headline: String {
+    if let upgrade = upgradeHeadline { return upgrade }
     let number = receipt["id"].map { " \($0.cell)" } ?? ""
     let trigger = receipt["trigger"]?.string.map { ", asked for by \($0)," } ?? ""
     let time = receipt["duration_ms"].map { " It took \($0.cell) ms." } ?? ""
@@ -61,8 +62,23 @@ struct ReceiptText {
     }
   }
 
+  /// Of an upgrade of the kernel.
+  private var upgradeHeadline: String? {
+    guard let trigger = receipt["trigger"]?.string, ["upgrade", "limits.retained_images_max"].contains(trigger) else {
+      return nil
+    }
+    let number = receipt["id"].map { " \($0.cell)" } ?? ""
+    let time = receipt["duration_ms"].map { " It took \($0.cell) ms." } ?? ""
+    return outcome == .refused
+      ? "Upgrade\(number) was refused; the process that served serves on.\(time)"
+      : "Upgrade\(number): a new process serves, with generation \(receipt["generation"]?.cell ?? "?").\(time)"
+  }
+
   private func sentence(for change: JSONValue) -> String {
     let slot = change["slot"]?.cell ?? "?"
+    if slot.isEmpty || slot == "-" {
+      return "The kernel is \(change["version"]?.cell ?? "?") in place of \(change["previous_version"]?.cell ?? "?")."
+    }
     let plugin = [change["plugin"]?.string, change["version"]?.string].compactMap(\.self).joined(separator: " ")
     let reason = change["reason"]?.string.map { " (\($0))" } ?? ""
     let state = change["state"]?.string.map { " State: \($0)." } ?? ""

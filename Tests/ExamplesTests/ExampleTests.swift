@@ -98,6 +98,7 @@ import Testing
       folder: folder,
       environment: [
         "SCHEMA_MODULE": "\(folder.path)/\(file)", "BACKPLANE_RELOAD_WATCH": "false", "BACKPLANE_RELOAD_SETTLE_MS": "0",
+        "BACKPLANE_RELOAD_REMOVAL_GRACE_MS": "0",
       ])
     let uri = "\(project.slug)://open/a"
     #expect(try node.receive(uri, "1").status == 200)

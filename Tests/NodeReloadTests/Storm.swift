@@ -42,7 +42,7 @@ final class Storm {
     }
     return """
       node: {write_policy: all}
-      reload: {watch: false, probation_ms: 1000, drain_soft_ms: 5000}
+      reload: {watch: false, probation_ms: 0, drain_soft_ms: 5000}
       limits: {retained_images_max: 10000}
       slots:
       \(slots.joined(separator: "\n"))

@@ -13,7 +13,7 @@ import Testing
   let node = storm.node
   // Each a few times first: what is opened once for good (Foundation, the Swift runtime's threads) is there before
   // counting, and so are the descriptors that SQLite keeps for its next connection while another is open: as many as
-  // there ever were connections at a time, those of a predecessor on probation included.
+  // there ever were connections at a time.
   let rounds = 4 * StormFile.all.count
   for number in 0..<rounds { #expect(try storm.reload(number).outcome == "applied") }
   let before = try #require(storm.resourcesAtRest())

@@ -116,6 +116,27 @@ public final class NodeProcess: @unchecked Sendable {
     return process.terminationStatus
   }
 
+  /// The process that serves: another than `pid` after an upgrade.
+  public func servingPid() throws -> Int32 {
+    guard let pid = try ask(["command": "status"])["pid"] as? Int else { throw Failed(description: "no pid\n\(log)") }
+    return Int32(pid)
+  }
+
+  /// Upgrades over the control socket; the receipt.
+  public func upgrade(_ executable: String? = nil) throws -> TestReceipt {
+    var request = ["command": "upgrade"]
+    if let executable { request["executable"] = executable }
+    let answer = try ask(request)
+    guard let receipt = answer["receipt"] as? [String: Any] else { throw Failed(description: "\(answer)\n\(log)") }
+    return TestReceipt(receipt)
+  }
+
+  /// Its end is no accident.
+  public func expectsEnd() { wasSignalled = true }
+
+  /// After its end.
+  public var wasEndedBySignal: Bool { !process.isRunning && process.terminationReason == .uncaughtSignal }
+
   /// Waits for its end.
   public func wait() -> Int32 {
     process.waitUntilExit()
@@ -138,6 +159,15 @@ public final class NodeProcess: @unchecked Sendable {
       let text = try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/children", encoding: .utf8)
       return (text ?? "").split(separator: " ").compactMap { Int32($0) }
     }
+  }
+
+  /// Likewise of one process alone.
+  public func resources(of pid: Int32) -> (threads: Int, descriptors: Int) {
+    let files = FileManager.default
+    return (
+      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/task").count) ?? 0,
+      (try? files.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? 0
+    )
   }
 
   /// What the open descriptors are, and the threads' names: for the message of a test that counts them.

@@ -113,6 +113,7 @@ final class SimulatedNode: @unchecked Sendable {
       invariants.reloaded(receipt, before, wasPublished: wasPublished)
       receipts += 1
       asked.promise.set(receipt)
+    case .upgrade: preconditionFailure("nothing in a simulation asks for another process")
     case .tick:
       if let receipt = reconciler.judgeTrials() {
         invariants.reloaded(receipt, before, wasPublished: wasPublished)

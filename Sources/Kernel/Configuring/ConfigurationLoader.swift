@@ -175,7 +175,8 @@ public enum ConfigurationLoader {
       parkTimeoutMs: settings.integer("reload.park_timeout_ms"),
       probationMs: settings.integer("reload.probation_ms"),
       probationCalls: settings.integer("reload.probation_calls"),
-      watch: settings.boolean("reload.watch"))
+      upgradeAtImageLimit: settings.boolean("reload.upgrade_at_image_limit"),
+      upgradeTimeoutMs: settings.integer("reload.upgrade_timeout_ms"), watch: settings.boolean("reload.watch"))
   }
 
   private static func isolation(_ settings: ScalarSettings) -> NodeConfiguration.Isolation {

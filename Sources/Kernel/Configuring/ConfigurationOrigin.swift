@@ -1,5 +1,5 @@
 /// Where a configured value came from. Later cases win over earlier ones.
-public enum ConfigurationOrigin: Sendable, Hashable, CustomStringConvertible {
+public enum ConfigurationOrigin: Sendable, Hashable, Codable, CustomStringConvertible {
   /// Built in, or computed from other settings (`directories.staging` from `directories.state`).
   case builtIn
   /// A line of `backplane.yaml` or of a drop-in; lines count from 1, and 0 means the file as a whole.

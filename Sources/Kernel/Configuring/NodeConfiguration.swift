@@ -1,6 +1,6 @@
 /// The whole configuration of a node, merged from all layers and checked. A value: two are equal when a node would
 /// behave alike under both, wherever the values came from.
-public struct NodeConfiguration: Sendable, Equatable {
+public struct NodeConfiguration: Sendable, Equatable, Codable {
   /// What the node calls itself in logs, health and status.
   public var name: String
   /// When a write counts as accepted.
@@ -20,7 +20,7 @@ public struct NodeConfiguration: Sendable, Equatable {
   public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
 
   /// When a write counts as accepted (b3nd: at least one backend took it).
-  public enum WritePolicy: String, Sendable, CaseIterable {
+  public enum WritePolicy: String, Sendable, CaseIterable, Codable {
     /// At least one backend took the write; those that failed are behind.
     case any
     /// Every backend took it.
@@ -30,7 +30,7 @@ public struct NodeConfiguration: Sendable, Equatable {
   }
 
   /// Absolute paths; none need exist yet.
-  public struct Directories: Sendable, Equatable {
+  public struct Directories: Sendable, Equatable, Codable {
     /// What must survive a restart: the default SQLite file, history.
     public var state: String
     /// Where plugins are looked for, in this order; of two plugins with one id the later directory's wins.
@@ -45,7 +45,7 @@ public struct NodeConfiguration: Sendable, Equatable {
   }
 
   /// Bounds. Every one is positive; ranges are in `SettingCatalog` and docs/configuration.md.
-  public struct Limits: Sendable, Equatable {
+  public struct Limits: Sendable, Equatable, Codable {
     /// Largest request body, in bytes.
     public var bodySizeBytesMax: Int
     /// Longest record URI, in bytes after normalising.
@@ -73,7 +73,7 @@ public struct NodeConfiguration: Sendable, Equatable {
   }
 
   /// How a reload waits. All times in milliseconds.
-  public struct Reload: Sendable, Equatable {
+  public struct Reload: Sendable, Equatable, Codable {
     /// How long a dropped file must be unchanged before it is taken.
     public var settleMs: Int
     /// How long a file that vanished is treated as still there.
@@ -96,13 +96,17 @@ public struct NodeConfiguration: Sendable, Equatable {
     public var probationMs: Int
     /// After so many calls the probation is passed.
     public var probationCalls: Int
+    /// Whether the kernel takes its own place at `limits.retained_images_max` in the place of refusing.
+    public var upgradeAtImageLimit: Bool
+    /// Bound on everything up to the moment when the new process serves.
+    public var upgradeTimeoutMs: Int
     /// Whether the plugin directories and configuration files are watched.
     public var watch: Bool
   }
 
   /// Which plugins run in processes of their own, and how these are kept alive. All times in milliseconds.
-  public struct Isolation: Sendable, Equatable {
-    public enum Policy: String, Sendable, CaseIterable {
+  public struct Isolation: Sendable, Equatable, Codable {
+    public enum Policy: String, Sendable, CaseIterable, Codable {
       /// What the manifest asks for.
       case wish
       /// Every plugin whose manifest allows it.
@@ -127,19 +131,19 @@ public struct NodeConfiguration: Sendable, Equatable {
   }
 
   /// What is reported of plugins that do not come back.
-  public struct Watchdog: Sendable, Equatable {
+  public struct Watchdog: Sendable, Equatable, Codable {
     /// A thread that is so long in one call of a plugin is stuck, in milliseconds.
     public var callTimeoutMs: Int
   }
 
-  public struct Log: Sendable, Equatable {
+  public struct Log: Sendable, Equatable, Codable {
     public var level: Level
     public var format: Format
 
     /// Least severe first.
-    public enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
+    public enum Level: String, Sendable, CaseIterable, Codable { case trace, debug, info, notice, warning, error }
     /// How an event is written; `auto` is journald's native fields under journald, else text.
-    public enum Format: String, Sendable, CaseIterable { case auto, text, json, logfmt }
+    public enum Format: String, Sendable, CaseIterable, Codable { case auto, text, json, logfmt }
   }
 }
 
@@ -147,9 +151,9 @@ public struct NodeConfiguration: Sendable, Equatable {
 ///
 /// Equality is what a reload goes by: equal slots keep their instance. It leaves `origins` out, so moving a line in the
 /// file replaces nothing, and takes `json` in with secrets resolved, so a rotated password replaces the instance.
-public struct SlotConfiguration: Sendable, Equatable, CustomStringConvertible, CustomReflectable {
+public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConvertible, CustomReflectable {
   /// The kinds this kernel has slots for.
-  public enum Kind: String, Sendable, CaseIterable { case backend, schema, transport }
+  public enum Kind: String, Sendable, CaseIterable, Codable { case backend, schema, transport }
 
   /// `[a-z][a-z0-9_-]*`, at most 63 bytes.
   public let name: String
@@ -176,7 +180,7 @@ public struct SlotConfiguration: Sendable, Equatable, CustomStringConvertible, C
   public var processLimits = ProcessLimits()
 
   /// What a plugin's process may use. 0: no bound of ours.
-  public struct ProcessLimits: Sendable, Equatable {
+  public struct ProcessLimits: Sendable, Equatable, Codable {
     /// Memory that it may allocate, thread stacks included (RLIMIT_DATA).
     public var memorySizeBytesMax = 0
     public var descriptorsMax = 0

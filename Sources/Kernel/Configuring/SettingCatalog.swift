@@ -93,7 +93,7 @@ public enum SettingCatalog {
       "Longest time of one reload up to publishing."),
     Setting(
       "limits.retained_images_max", .integer(1...10_000), default: "500", unit: "images",
-      "Most superseded plugin images kept mapped; at the limit new content is refused."),
+      "Most superseded plugin images kept mapped; see `reload.upgrade_at_image_limit`."),
     Setting(
       "limits.state_handover_size_bytes_max", .integer(1_048_576...1_099_511_627_776), default: "4294967296",
       unit: "bytes", "Most state that a slot may hand over to its successor."),
@@ -134,6 +134,12 @@ public enum SettingCatalog {
     Setting(
       "reload.probation_calls", .integer(200...10_000_000), default: "1000", unit: "calls",
       "After so many calls a replaced slot has passed its probation, also before the time is up."),
+    Setting(
+      "reload.upgrade_at_image_limit", .boolean, default: "true",
+      "At `limits.retained_images_max` a new process takes the node over, with none; else new content is refused."),
+    Setting(
+      "reload.upgrade_timeout_ms", .integer(100...3_600_000), default: "60000", unit: "ms",
+      "Bound on an upgrade, from the start of the new process until it serves."),
     Setting(
       "reload.watch", .boolean, default: "true", "Watch the plugin directories and the configuration for changes."),
     Setting(

@@ -11,6 +11,7 @@ enum ControlCommands {
     var limit: Int?
     var slot: String?
     var plugin: String?
+    var executable: String?
   }
 
   static func answer(_ line: [UInt8], _ kernel: Kernel) -> Data {
@@ -29,6 +30,11 @@ enum ControlCommands {
       return ControlAnswer.success(["receipt": receipt])
     case "rollback":
       guard let receipt = kernel.rollBack(request.slots) else {
+        return ControlAnswer.failure("unavailable", "the node is ending")
+      }
+      return ControlAnswer.success(["receipt": receipt])
+    case "upgrade":
+      guard let receipt = kernel.upgrade(request.executable) else {
         return ControlAnswer.failure("unavailable", "the node is ending")
       }
       return ControlAnswer.success(["receipt": receipt])

@@ -10,15 +10,17 @@ final class ControlServer: @unchecked Sendable {
   static let connectionsMax = 32
 
   private let number: Atomic<Int32>
-  private var descriptor: Int32 { number.load(ordering: .acquiring) }
+  var descriptor: Int32 { number.load(ordering: .acquiring) }
   private let path: String
+  private let wake: Int32
   private unowned let kernel: Kernel
   private let isClosed = Atomic<Bool>(false)
   private let connections = Atomic<Int>(0)
   private var thread: pthread_t?
 
-  init(path: String, kernel: Kernel) throws {
-    guard let descriptor = UnixSocket.listen(path: path, mode: 0o600) else {
+  /// - Parameter adopted: the listening socket of the kernel before this one, owned from now on.
+  init(path: String, kernel: Kernel, adopting adopted: Int32? = nil) throws {
+    guard let descriptor = adopted ?? UnixSocket.listen(path: path, mode: 0o600) else {
       throw Refusal(
         file: path, phase: .started, code: "control.unavailable",
         sentence: "the control socket \(path) cannot be made (\(String(cString: strerror(errno)))); make "
@@ -27,27 +29,43 @@ final class ControlServer: @unchecked Sendable {
     number = Atomic(descriptor)
     self.path = path
     self.kernel = kernel
+    // While a kernel is replaced two processes accept here: whoever comes second must not wait for the next.
+    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+    wake = bp_shim_eventfd()
     OwnDescriptors.shared.add(descriptor, "the control socket") { [weak self] in
       self?.number.store($0, ordering: .releasing)
     }
     thread = Thread.start(name: "bp-control-socket") { [self] in accept() }
   }
 
-  func shutDown() {
+  /// Accepts no more. What is being answered is answered all the same.
+  ///
+  /// - Parameter isHandedOver: another process goes on with the socket.
+  func shutDown(isHandedOver: Bool = false) {
     isClosed.store(true, ordering: .releasing)
-    Glibc.shutdown(descriptor, Int32(SHUT_RDWR))
+    _ = bp_shim_eventfd_signal(wake)
     if let thread { pthread_join(thread, nil) }
     thread = nil
     OwnDescriptors.shared.remove(descriptor)
     close(descriptor)
-    unlink(path)
+    close(wake)
+    if !isHandedOver { unlink(path) }
+  }
+
+  /// Waits until everything that was asked has been answered, at most until `deadlineNs`.
+  func waitUntilAnswered(untilNs deadlineNs: UInt64) {
+    while connections.load(ordering: .acquiring) > 0, Clock.monotonicNs() < deadlineNs { usleep(2000) }
   }
 
   private func accept() {
     while !isClosed.load(ordering: .acquiring) {
+      var polled = [
+        pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0), pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
+      ]
+      guard poll(&polled, 2, -1) > 0, polled[0].revents != 0 else { continue }
       let client = bp_shim_accept(descriptor)
       guard client >= 0 else {
-        if errno == EINTR || errno == ECONNABORTED { continue }
+        if errno == EINTR || errno == ECONNABORTED || errno == EAGAIN { continue }
         if errno == EMFILE || errno == ENFILE || errno == ENOMEM {
           usleep(50_000)
           continue
@@ -82,7 +100,7 @@ final class ControlServer: @unchecked Sendable {
 
   private func serve(_ client: Int32) {
     guard let line = readLine(client) else { return }
-    answer(client, ControlCommands.answer(line, kernel))
+    answer(client, kernel.forward(line) ?? ControlCommands.answer(line, kernel))
   }
 
   private func readLine(_ client: Int32) -> [UInt8]? {

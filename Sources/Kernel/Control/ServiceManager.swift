@@ -1,13 +1,20 @@
 import Foundation
+import Synchronization
 
 /// What systemd is told (sd_notify(3)): state lines in one datagram to NOTIFY_SOCKET. Does nothing without it.
 struct ServiceManager: Sendable {
+  /// Another process is the service's main one, and speaks for it.
+  static let isSilent = Atomic<Bool>(false)
+
   private let path = ProcessInfo.processInfo.environment["NOTIFY_SOCKET"]
 
   func ready(status: String) { send("READY=1\nSTATUS=\(status)") }
 
   /// MONOTONIC_USEC must be in the same datagram, or systemd takes the reload for failed.
   func reloading() { send("RELOADING=1\nMONOTONIC_USEC=\(Clock.monotonicNs() / 1000)") }
+
+  /// The service's main process is another one from now on; only then may that one speak.
+  func mainProcess(_ pid: Int32) { send("MAINPID=\(pid)") }
 
   /// Asks for the time that ending may take, in case it is more than the unit grants.
   func stopping(timeoutMs: Int) { send("STOPPING=1\nEXTEND_TIMEOUT_USEC=\(timeoutMs * 1000)") }
@@ -23,7 +30,7 @@ struct ServiceManager: Sendable {
   func isAlive() { send("WATCHDOG=1") }
 
   private func send(_ state: String) {
-    guard let path, !path.isEmpty else { return }
+    guard !ServiceManager.isSilent.load(ordering: .acquiring), let path, !path.isEmpty else { return }
     let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }

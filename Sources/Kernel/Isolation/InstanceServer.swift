@@ -6,14 +6,19 @@ import Synchronization
 /// Lets another kernel process use an instance of this one, over a connected stream socket: the other side has a
 /// `RemoteInstance`. What comes is a call like any other, with a token of this kernel's.
 ///
-/// The instance must stay started until `ended` is set; whoever makes a server holds a lease on it.
+/// Calls go to whatever has the instance's slot in the published generation, each with a lease of its own and writes
+/// through the slot's fence: this kernel may replace the instance meanwhile. State goes to the instance itself.
 final class InstanceServer: FrameHandler, @unchecked Sendable {
   // @unchecked: fixed in init, but for the calls, which are under a lock.
   private let instance: Instance
   private let connection: Connection
   private let canonical: AskingSocket?
   /// The other side's tokens of open calls, and ours.
-  private let open = Mutex<[bp_token: bp_token]>([:])
+  private let open = Mutex<[bp_token: Open]>([:])
+  private struct Open {
+    let instance: Instance
+    let token: bp_token
+  }
   /// Set when the other side has gone, or `shutDown` was called, and no thread of the server's is left.
   let ended = Promise<Bool>()
 
@@ -43,7 +48,7 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
       canonical?.shutDown()
       if let answering { pthread_join(answering, nil) }
       // What the other side had open is given up; its completions go nowhere.
-      for token in open.withLock({ Array($0.values) }) { instance.cancel(token) }
+      for call in open.withLock({ Array($0.values) }) { call.instance.cancel(call.token) }
       ended.set(true)
     }
     guard let reader else {
@@ -66,13 +71,22 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     let server: InstanceServer
     let token: bp_token
     let shape: ResultShape
-    var received: ReceivedCall?
-    var message: MessageViews?
+    let received: ReceivedCall
+    let message: MessageViews?
+    let target: Instance
+    let lease: Lease?
+    /// It is inside the target's fence until it completes.
+    let isFenced: Bool
 
-    init(_ server: InstanceServer, _ token: bp_token, _ shape: ResultShape) {
+    init(_ server: InstanceServer, _ waiting: Waiting, _ target: Instance, _ lease: Lease?) {
       self.server = server
-      self.token = token
-      self.shape = shape
+      self.target = target
+      self.lease = lease
+      token = waiting.remote
+      shape = waiting.shape
+      received = waiting.received
+      message = waiting.message
+      isFenced = waiting.operation == .apply && lease != nil
     }
   }
 
@@ -121,12 +135,12 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
         instance.stateTable?.pointee.import_state(instance.pointer, whole.value.0, whole.value.1, token)
       }
     case .cancel:
-      if let token = open.withLock({ $0[frame.id] }) { instance.cancel(token) }
+      if let call = open.withLock({ $0[frame.id] }) { call.instance.cancel(call.token) }
       return true
     case .grant:
       guard let credits = ReceivedNodeCall.number(frame.payload) else { return false }
-      if let token = open.withLock({ $0[frame.id] }) {
-        instance.plugin?.pointee.grant?(instance.pointer, token, UInt32(truncatingIfNeeded: credits))
+      if let call = open.withLock({ $0[frame.id] }) {
+        call.instance.plugin?.pointee.grant?(call.instance.pointer, call.token, UInt32(truncatingIfNeeded: credits))
       }
       return true
     // The instance's life is its own kernel's.
@@ -143,27 +157,91 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     init(_ value: Value) { self.value = value }
   }
 
+  /// A call of the other side's on its way to an instance.
+  private struct Waiting: @unchecked Sendable {
+    // @unchecked: memory of a received call, which is one thread's at a time.
+    let remote: bp_token
+    let operation: Operation
+    let shape: ResultShape
+    let received: ReceivedCall
+    let message: MessageViews?
+    let submit: @Sendable (Instance, bp_token) -> Void
+  }
+
   private func serve(
     _ remote: bp_token, _ operation: Operation, _ shape: ResultShape, _ received: ReceivedCall,
     _ message: MessageViews? = nil, _ submit: @escaping @Sendable (Instance, bp_token) -> Void
   ) -> Bool {
-    guard instance.admits, isOffered(operation) else {
-      received.release(connection)
-      refuse(remote, shape)
-      return true
+    let waiting = Waiting(
+      remote: remote, operation: operation, shape: shape, received: received, message: message, submit: submit)
+    switch operation {
+    // State goes to the instance that was made for it, before anything is published.
+    case .exportState, .importState: begin(waiting, at: instance, nil)
+    default: route(waiting)
     }
-    let call = ServedCall(self, remote, shape)
-    call.received = received
-    call.message = message
+    return true
+  }
+
+  /// Finds the instance that has the slot now: this kernel may have replaced the one it began with.
+  private func route(_ waiting: Waiting) {
+    let ring = instance.kernel.ring
+    guard let lease = ring.acquireAdmitted() else {
+      // Nothing is published yet.
+      return begin(waiting, at: instance, nil)
+    }
+    guard let target = lease.generation.instance(slot: instance.slot.name), target.slot.kind == instance.slot.kind
+    else {
+      return refuse(waiting, lease)
+    }
+    guard waiting.operation == .apply, let fence = target.fence else { return begin(waiting, at: target, lease) }
+    while true {
+      switch fence.enter() {
+      case .passed: return begin(waiting, at: target, lease)
+      case .moved:
+        ring.release(lease)
+        return route(waiting)
+      case .raised:
+        let parking = fence.park { [self] isMoved in
+          guard isMoved else { return begin(waiting, at: target, lease) }
+          ring.release(lease)
+          route(waiting)
+        }
+        switch parking {
+        case .parked: return
+        case .lowered: continue
+        case .moved:
+          ring.release(lease)
+          return route(waiting)
+        case .full: return refuse(waiting, lease)
+        }
+      }
+    }
+  }
+
+  /// The call is inside the target's fence, if that has one.
+  private func begin(_ waiting: Waiting, at target: Instance, _ lease: Lease?) {
+    let operation = waiting.operation
+    let fence = operation == .apply && lease != nil ? target.fence : nil
+    guard target.admits, isOffered(operation, by: target) else {
+      fence?.leave()
+      if let lease, target.isClosed, instance.kernel.ring.currentNumber != lease.number {
+        instance.kernel.ring.release(lease)
+        return route(waiting)
+      }
+      return refuse(waiting, lease)
+    }
+    let call = ServedCall(self, waiting, target, lease)
     let context = Unmanaged.passRetained(call)
     let token = CallSlab.shared.open(
-      instance, operation, context: context.toOpaque(),
+      target, operation, context: context.toOpaque(),
       handler: { context, result in
         let call = Unmanaged<ServedCall>.fromOpaque(context!).takeRetainedValue()
         // Before the answer goes out: the other side may use its token's place again at once.
         _ = call.server.open.withLock { $0.removeValue(forKey: call.token) }
+        if call.isFenced { call.target.fence?.leave() }
         _ = call.server.connection.sendCompleted(call.token, call.shape, result!, message: call.message)
-        call.received?.release(call.server.connection)
+        call.received.release(call.server.connection)
+        if let lease = call.lease { call.target.kernel.ring.release(lease) }
       },
       chunkHandler: { context, chunk in
         let call = Unmanaged<ServedCall>.fromOpaque(context!).takeUnretainedValue()
@@ -171,22 +249,26 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
       }, startNs: Clock.monotonicNs())
     guard token != 0 else {
       context.release()
-      received.release(connection)
-      refuse(remote, shape)
-      return true
+      fence?.leave()
+      return refuse(waiting, lease)
     }
-    open.withLock { $0[remote] = token }
-    if instance.directness.mode(operation) == BP_MODE_DIRECT {
+    open.withLock { $0[waiting.remote] = Open(instance: target, token: token) }
+    if target.directness.mode(operation) == BP_MODE_DIRECT {
       // Here, and not on threads of the kernel's: what one caller applies must stay in its order.
-      submit(instance, token)
-      if CallSlab.shared.operation(instance.handle, token) != nil { BrokenPromise.revoke(instance, operation, token) }
+      waiting.submit(target, token)
+      if CallSlab.shared.operation(target.handle, token) != nil { BrokenPromise.revoke(target, operation, token) }
     } else {
-      Dispatcher.run(instance, operation, token) { [instance] in submit(instance, token) }
+      Dispatcher.run(target, operation, token) { waiting.submit(target, token) }
     }
-    return true
   }
 
-  private func isOffered(_ operation: Operation) -> Bool {
+  private func refuse(_ waiting: Waiting, _ lease: Lease?) {
+    waiting.received.release(connection)
+    if let lease { instance.kernel.ring.release(lease) }
+    refuse(waiting.remote, waiting.shape)
+  }
+
+  private func isOffered(_ operation: Operation, by instance: Instance) -> Bool {
     switch operation {
     case .apply, .read, .scan: instance.backend != nil
     case .judge: instance.schema != nil

@@ -1,5 +1,5 @@
 /// Where an instance runs.
-public enum IsolationMode: String, Sendable, Equatable {
+public enum IsolationMode: String, Sendable, Equatable, Codable {
   case inProcess = "in"
   case process
 }

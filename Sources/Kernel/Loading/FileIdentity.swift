@@ -2,7 +2,7 @@ import Glibc
 
 /// Which file it is and whether it has changed: two equal identities of one path are the same bytes, as far as the
 /// system can tell without reading them.
-public struct FileIdentity: Equatable, Hashable, Sendable {
+public struct FileIdentity: Equatable, Hashable, Codable, Sendable {
   public let device: UInt64
   public let inode: UInt64
   public let sizeBytes: Int64

@@ -6,7 +6,7 @@ import Synchronization
 /// before the file is loaded again, so that a node that crashes at every start stops doing so.
 public final class Quarantine: Sendable {
   /// What is done with a slot whose plugin is in quarantine.
-  public enum Policy: String, Sendable, CaseIterable {
+  public enum Policy: String, Sendable, CaseIterable, Codable {
     /// It is started in a process of its own.
     case isolate
     /// It is not started.

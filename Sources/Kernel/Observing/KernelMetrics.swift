@@ -46,6 +46,10 @@ enum KernelMetrics {
     for (outcome, count) in reloads.outcomes.sorted(by: { $0.key < $1.key }) {
       metrics.counter("backplane_reloads", help: "Reloads by outcome.", labels: [("outcome", outcome)], count)
     }
+    for (outcome, count) in reloads.upgrades.sorted(by: { $0.key < $1.key }) {
+      metrics.counter(
+        "backplane_upgrades", help: "Upgrades of the kernel by outcome.", labels: [("outcome", outcome)], count)
+    }
     metrics.gauge(
       "backplane_reload_last_success_seconds", help: "When a reload was last applied, since 1970.", unit: "seconds",
       Double(reloads.lastSuccessMs) / 1000)

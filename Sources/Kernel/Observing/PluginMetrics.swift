@@ -18,6 +18,8 @@ final class PluginMetrics: Sendable {
   }
 
   private let series = Mutex<[Series]>([])
+  /// What series that are not defined yet go on from.
+  private let bases = Mutex<[UpgradeCounters.Series]>([])
 
   /// Seconds from 1 ms to 100 s, or bytes from 64 to 64 Mi, in steps of about three.
   static func bounds(_ unit: String) -> [Double] {
@@ -39,6 +41,9 @@ final class PluginMetrics: Sendable {
         name: name, help: metric.help.text, unit: metric.unit.text, type: metric.type, labels: labels)
       if metric.type == BP_METRIC_HISTOGRAM {
         made.buckets = Array(repeating: 0, count: PluginMetrics.bounds(made.unit).count)
+      }
+      bases.withLock { bases in
+        if let index = bases.firstIndex(where: { made.isSame(as: $0) }) { made.goOn(from: bases.remove(at: index)) }
       }
       series.append(made)
       handle.pointee = UInt32(series.count)
@@ -63,10 +68,37 @@ final class PluginMetrics: Sendable {
     }
   }
 
+  /// What the same series had come to in the kernel before this one.
+  func continueFrom(_ former: [UpgradeCounters.Series]) {
+    series.withLock { series in
+      var rest: [UpgradeCounters.Series] = []
+      for base in former {
+        if let index = series.firstIndex(where: { $0.isSame(as: base) }) {
+          series[index].goOn(from: base)
+        } else {
+          rest.append(base)
+        }
+      }
+      bases.withLock { $0 = rest }
+    }
+  }
+
   func snapshot() -> [Series] { series.withLock { $0 } }
 
   private static func isName(_ text: String) -> Bool {
     guard let first = text.utf8.first, first >= 0x61 && first <= 0x7a else { return false }
     return text.utf8.allSatisfy { $0 == 0x5f || ($0 >= 0x61 && $0 <= 0x7a) || ($0 >= 0x30 && $0 <= 0x39) }
+  }
+}
+
+extension PluginMetrics.Series {
+  fileprivate func isSame(as base: UpgradeCounters.Series) -> Bool {
+    name == base.name && labels.flatMap { [$0.0, $0.1] } == base.labels && buckets.count == base.buckets.count
+  }
+
+  fileprivate mutating func goOn(from base: UpgradeCounters.Series) {
+    value += base.value
+    count += base.count
+    for index in buckets.indices { buckets[index] += base.buckets[index] }
   }
 }

@@ -14,13 +14,20 @@ final class History: Sendable {
 
   init(stateDirectory: String, limit: Int) {
     path = stateDirectory + "/history.jsonl"
+    state = Mutex(History.read(path, limit))
+  }
+
+  /// Reads the file anew: another kernel has written to it until now.
+  func reread() { state.withLock { $0 = History.read(path, $0.limit) } }
+
+  private static func read(_ path: String, _ limit: Int) -> State {
     let bytes = (try? Data(contentsOf: URL(fileURLWithPath: path))) ?? Data()
     let wholeBytes = (bytes.lastIndex(of: UInt8(ascii: "\n")) ?? -1) + 1
     // A crash or a power cut in the middle of a write leaves a piece of a line, which the next would be appended to.
     if wholeBytes < bytes.count { truncate(path, off_t(wholeBytes)) }
     let lines = bytes[..<wholeBytes].split(separator: UInt8(ascii: "\n"))
     let receipts = lines.suffix(limit).compactMap { try? JSONDecoder().decode(Receipt.self, from: Data($0)) }
-    state = Mutex(State(receipts: receipts, limit: limit, linesInFile: lines.count))
+    return State(receipts: receipts, limit: limit, linesInFile: lines.count)
   }
 
   var nextID: UInt64 { state.withLock { ($0.receipts.last?.id ?? 0) + 1 } }

@@ -21,6 +21,41 @@ final class PluginCataloguer {
   private var unsettledSinceNs: [String: UInt64] = [:]
   private var goneSinceNs: [String: UInt64] = [:]
 
+  /// What a path held, for a kernel that goes on from here.
+  struct KnownFile: Codable, Sendable {
+    var path: String
+    var realPath: String
+    var identity: FileIdentity
+    var contentHash: String
+    var stagedPath: String
+  }
+
+  var knownFiles: [KnownFile] {
+    known.values.compactMap { known in
+      guard case .success(let plugin) = known.result else { return nil }
+      let candidate = known.candidate
+      return KnownFile(
+        path: candidate.path, realPath: candidate.realPath, identity: candidate.identity,
+        contentHash: plugin.contentHash, stagedPath: plugin.stagedPath)
+    }
+  }
+
+  /// Before the first look: what stands in for files that are being written or have just gone. What cannot be used any
+  /// more is left out.
+  func remember(_ files: [KnownFile]) {
+    for file in files {
+      do throws(Refusal) {
+        let (manifest, image) = try Verify(abi: Verify.kernelABI).inspect(file.stagedPath, named: file.path)
+        known[file.path] = Known(
+          candidate: PluginCandidate(path: file.path, realPath: file.realPath, identity: file.identity),
+          result: .success(
+            VerifiedPlugin(
+              manifest: manifest, contentHash: file.contentHash, stagedPath: file.stagedPath, sourcePath: file.path,
+              neededLibraries: image.neededLibraries, warnings: manifest.warnings + Verify.warnings(image))))
+      } catch {}
+    }
+  }
+
   struct Request {
     var directories: [String]
     var extraPaths: [String]

@@ -31,7 +31,7 @@ final class Reconciler {
   static let configurationTrigger = "configuration"
 
   let kernel: KernelContext
-  let world: any ReloadWorld
+  var world: any ReloadWorld
   private let keeper: ReceiptKeeper
   var published: Generation?
   var configuration: LoadedConfiguration?
@@ -40,6 +40,9 @@ final class Reconciler {
   var refusedBuilds = RefusedBuilds()
   /// When the last reconcile wants to be followed by another though nobody asks; nil: not at all.
   private(set) var recheckMs: Int?
+  /// At the limit of retained images a reconcile does nothing and says `isUpgradeWanted`, in the place of refusing.
+  var mayWantUpgrade = false
+  private(set) var isUpgradeWanted = false
 
   init(_ kernel: KernelContext, _ world: any ReloadWorld, _ keeper: ReceiptKeeper) {
     self.kernel = kernel
@@ -51,6 +54,7 @@ final class Reconciler {
     var transaction = ReloadTransaction(nowNs: world.nowNs())
     let before = kernel.ring.currentNumber
     var isPublished = false
+    isUpgradeWanted = false
     switch request.configuration {
     case .failure(let error):
       // What was to be looked at again was not.
@@ -60,6 +64,10 @@ final class Reconciler {
     case .success(let loaded):
       transaction.notes += request.notes + loaded.warnings.map(\.description)
       isPublished = run(loaded, request, &transaction)
+    }
+    if isUpgradeWanted {
+      // Nothing has happened, and nothing is kept of it.
+      return receipt(request.trigger, .unchanged, from: before, transaction)
     }
     let refusals = transaction.refusals + transaction.standing
     let outcome: Receipt.Outcome =
@@ -74,12 +82,7 @@ final class Reconciler {
   func finish(
     _ trigger: String, _ outcome: Receipt.Outcome, from before: UInt64, _ transaction: ReloadTransaction, isHint: Bool
   ) -> Receipt {
-    let receipt = Receipt(
-      id: keeper.nextID, trigger: trigger, outcome: outcome, at: keeper.timestamp(),
-      durationMs: ReloadTransaction.milliseconds(world.nowNs() - transaction.startNs), generationBefore: before,
-      generation: kernel.ring.currentNumber, changes: transaction.changes,
-      refusals: transaction.refusals + transaction.standing, notes: transaction.notes, phases: transaction.phases,
-      rollbacks: transaction.rollbacks.isEmpty ? nil : transaction.rollbacks)
+    let receipt = receipt(trigger, outcome, from: before, transaction)
     let live = Set(published?.slots.map(\.image.contentHash) ?? [])
     keeper.keep(
       receipt, isHint: isHint,
@@ -87,6 +90,17 @@ final class Reconciler {
         stagingDirectory: configuration?.node.directories.staging, live: live, kept: live.union(trials.contentHashes),
         images: world.images))
     return receipt
+  }
+
+  func receipt(
+    _ trigger: String, _ outcome: Receipt.Outcome, from before: UInt64, _ transaction: ReloadTransaction
+  ) -> Receipt {
+    Receipt(
+      id: keeper.nextID, trigger: trigger, outcome: outcome, at: keeper.timestamp(),
+      durationMs: ReloadTransaction.milliseconds(world.nowNs() - transaction.startNs), generationBefore: before,
+      generation: kernel.ring.currentNumber, changes: transaction.changes,
+      refusals: transaction.refusals + transaction.standing, notes: transaction.notes, phases: transaction.phases,
+      rollbacks: transaction.rollbacks.isEmpty ? nil : transaction.rollbacks)
   }
 
   /// True when a generation was published.
@@ -121,6 +135,10 @@ final class Reconciler {
     }
     transaction.refusals += usedRefusal.map { Receipt.Refused(slot: nil, $0) }
     if transaction.isLost { return false }
+    if mayWantUpgrade, node.reload.upgradeAtImageLimit, isAtImageLimit(plan, node) {
+      isUpgradeWanted = true
+      return false
+    }
 
     probe(plan, node, &transaction)
     guard !transaction.isLost, start(plan, node, &transaction) else {
@@ -204,7 +222,7 @@ final class Reconciler {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
         try build.choose(node, kernel.quarantine)
-        if build.mode == .inProcess { try checkRetained(build.plugin, node.limits.retainedImagesMax) }
+        if build.mode == .inProcess { try checkRetained(build.plugin, plan, node.limits.retainedImagesMax) }
         try world.open(build, node)
         if !build.isExclusive {
           try world.start(
@@ -220,17 +238,30 @@ final class Reconciler {
   }
 
   /// An image is never unmapped, so their number has an end (architecture.md, point 10).
-  private func checkRetained(_ plugin: VerifiedPlugin, _ limit: Int) throws(Refusal) {
+  private func checkRetained(_ plugin: VerifiedPlugin, _ plan: ReloadPlan, _ limit: Int) throws(Refusal) {
     let images = world.images
     guard !images.contains(where: { $0.contentHash == plugin.contentHash }) else { return }
-    let live = Set(published?.slots.map(\.image.contentHash) ?? [])
-    let retained = images.filter { !live.contains($0.contentHash) }.count
+    let retained = retainedCount(plan)
     guard retained >= limit else { return }
     throw Refusal(
       file: plugin.sourcePath, phase: .loaded, code: Refusal.Code.tooManyImages,
       sentence:
         "\(Wording.printable(plugin.sourcePath)): \(retained) superseded plugin images are kept mapped, which is "
-        + "the limit (limits.retained_images_max); restart the node, then it is taken")
+        + "the limit (limits.retained_images_max); a new process has none: `backplane upgrade`, then it is taken")
+  }
+
+  /// Images that serve nothing, and will not by this plan.
+  private func retainedCount(_ plan: ReloadPlan) -> Int {
+    let live = Set((published?.slots.map(\.image.contentHash) ?? []) + plan.builds.map(\.plugin.contentHash))
+    return world.images.count { !live.contains($0.contentHash) }
+  }
+
+  /// Whether what is new would be refused because too many images are mapped.
+  private func isAtImageLimit(_ plan: ReloadPlan, _ node: NodeConfiguration) -> Bool {
+    let mapped = Set(world.images.map(\.contentHash))
+    let new = Set(plan.builds.filter { $0.mode == .inProcess }.map(\.plugin.contentHash)).subtracting(mapped)
+    // A new process has none; where that is the case already, another would not help.
+    return !new.isEmpty && retainedCount(plan) >= max(1, node.limits.retainedImagesMax)
   }
 
   func discard(_ plan: ReloadPlan) {
@@ -264,5 +295,28 @@ extension Instance {
   func losesRecords(to plugin: VerifiedPlugin) -> Bool {
     guard backend != nil, image.manifest.isVolatile else { return false }
     return stateTable == nil || plugin.manifest.stateVersion == nil || plugin.manifest.id != image.id
+  }
+}
+
+extension Reconciler {
+  /// What another process served is served by these instances from now on, as far as the ring gives leases.
+  func arrive(_ instances: [Instance], _ welcome: UpgradeMessage.Welcome, _ loaded: LoadedConfiguration) throws(Refusal)
+  {
+    let missing = welcome.missing.compactMap { missing in
+      loaded.node.slots.first { $0.name == missing.slot }.map {
+        Generation.MissingSlot(slot: $0, plugin: missing.plugin, version: missing.version, reason: missing.reason)
+      }
+    }
+    let generation = try Publication.generation(
+      welcome.generation + 1, instances, loaded.node.writePolicy, missing)
+    let born = Dictionary(uniqueKeysWithValues: welcome.slots.map { ($0.name, $0.born) })
+    for instance in instances {
+      instance.generations.add(1, ordering: .relaxed)
+      instance.wasPublished(in: born[instance.slot.name] ?? generation.number)
+    }
+    published = generation
+    refusedBuilds = welcome.refusedBuilds
+    adopt(loaded)
+    kernel.ring.publish(generation)
   }
 }

@@ -1,7 +1,7 @@
 /// What was tried and refused, or rolled back: content with a configuration. It is not tried again until one of the two
 /// changes. What may have failed for a reason outside of both (a port that is taken, a server that is down) is tried
 /// again when an operator asks for a reload.
-struct RefusedBuilds {
+struct RefusedBuilds: Codable, Sendable {
   private static let countMax = 1024
   /// These say that the same file with the same configuration will fail again.
   private static let lastingCodes: Set<String> = [

@@ -34,7 +34,8 @@ struct ReloadTransaction {
   var deadlineNs: UInt64 = .max
   private var phaseNs: UInt64
 
-  init(nowNs: UInt64) {
+  init(nowNs: UInt64, refusals: [Receipt.Refused] = []) {
+    self.refusals = refusals
     startNs = nowNs
     phaseNs = nowNs
   }

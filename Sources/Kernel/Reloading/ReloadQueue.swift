@@ -18,18 +18,28 @@ struct ReloadQueueState {
     var promise: Promise<Receipt>
   }
 
+  struct AskedUpgrade {
+    /// Nil: the executable that runs now.
+    var executable: String?
+    var promise: Promise<Receipt>
+  }
+
   enum Job {
     case reload(Asked)
     case rollBack(AskedRollback)
+    case upgrade(AskedUpgrade)
     /// Nothing was asked: the time has come to look at what is on probation.
     case tick
   }
 
   private var asked: Asked?
   private var rollbacks: [AskedRollback] = []
+  private var upgrades: [AskedUpgrade] = []
   /// Hints for later.
   private var timers: [(dueNs: UInt64, trigger: String)] = []
   private(set) var isClosed = false
+  /// Another process has taken the node over: what was asked is asked there.
+  private(set) var isHandedOver = false
 
   /// False when the queue is closed.
   mutating func ask(_ new: Asked) -> Bool {
@@ -50,6 +60,12 @@ struct ReloadQueueState {
     return true
   }
 
+  mutating func ask(_ upgrade: AskedUpgrade) -> Bool {
+    guard !isClosed else { return false }
+    upgrades.append(upgrade)
+    return true
+  }
+
   /// A hint that is due later. Of several with one trigger the earliest counts.
   mutating func hint(_ trigger: String, dueNs: UInt64) {
     guard !isClosed else { return }
@@ -66,6 +82,7 @@ struct ReloadQueueState {
     for timer in timers where timer.dueNs <= nowNs { _ = ask(Asked(triggers: [timer.trigger])) }
     timers.removeAll { $0.dueNs <= nowNs }
     if !rollbacks.isEmpty { return .rollBack(rollbacks.removeFirst()) }
+    if !upgrades.isEmpty { return .upgrade(upgrades.removeFirst()) }
     if let asked {
       self.asked = nil
       return .reload(asked)
@@ -80,6 +97,15 @@ struct ReloadQueueState {
   }
 
   mutating func close() { isClosed = true }
+
+  /// Closes it. Answers what has been asked and not been done.
+  mutating func handOver() -> [Job] {
+    isClosed = true
+    isHandedOver = true
+    let jobs = rollbacks.map { Job.rollBack($0) } + upgrades.map { .upgrade($0) } + (asked.map { [.reload($0)] } ?? [])
+    (rollbacks, upgrades, asked, timers) = ([], [], nil, [])
+    return jobs
+  }
 }
 
 /// The reload thread: one job at a time.
@@ -127,11 +153,21 @@ final class ReloadQueue: @unchecked Sendable {
     return wait(promise) { $0.ask(ReloadQueueState.AskedRollback(slots: slots, promise: promise)) }
   }
 
+  /// Replaces the process and waits for the receipt; nil when the node is ending.
+  func upgrade(_ executable: String?) -> Receipt? {
+    let promise = Promise<Receipt>()
+    return wait(promise) { $0.ask(ReloadQueueState.AskedUpgrade(executable: executable, promise: promise)) }
+  }
+
+  /// Nothing more is done here. On the reload thread; answers what is left to be asked of the new process.
+  func handOver() -> [Job] { state.withLock { $0.handOver() } }
+
   private func wait(_ promise: Promise<Receipt>, _ body: (inout ReloadQueueState) -> Bool) -> Receipt? {
     guard ask(body) else { return nil }
     while true {
       if let receipt = promise.get(untilNs: Clock.monotonicNs() + 100_000_000) { return receipt }
-      if state.withLock({ $0.isClosed }) { return promise.get(untilNs: Clock.monotonicNs()) }
+      // What was handed over is answered by the one who did.
+      if state.withLock({ $0.isClosed && !$0.isHandedOver }) { return promise.get(untilNs: Clock.monotonicNs()) }
     }
   }
 

@@ -15,6 +15,8 @@ protocol ReloadWorld: AnyObject {
   func open(_ build: SlotBuild, _ node: NodeConfiguration) throws(Refusal)
   /// Creates, configures and starts.
   func start(_ build: SlotBuild, _ node: NodeConfiguration, timeoutMs: Int) throws(Refusal)
+  /// State has been exported while everything serves; fences and door are about to shut. The last that may refuse.
+  func beforeFence() throws(Refusal)
   /// Moves one phase of a slot's state; nil as successor keeps it for `deliver`.
   func move(_ phase: UInt32, _ transfer: StateTransfer, to successor: Instance?, _ limits: StateTransfer.Limits)
     throws(StateTransfer.Failure)
@@ -39,6 +41,13 @@ protocol ReloadWorld: AnyObject {
   func apply(_ reload: NodeConfiguration.Reload)
   /// Images that are mapped in this process.
   var images: [Image] { get }
+  /// What the paths in the directories held when they were last looked at.
+  var knownFiles: [PluginCataloguer.KnownFile] { get }
+}
+
+extension ReloadWorld {
+  func beforeFence() throws(Refusal) {}
+  var knownFiles: [PluginCataloguer.KnownFile] { [] }
 }
 
 /// The kernel's.
@@ -56,6 +65,10 @@ final class KernelWorld: ReloadWorld {
   }
 
   var images: [Image] { store.images }
+
+  var knownFiles: [PluginCataloguer.KnownFile] { cataloguer.knownFiles }
+
+  func remember(_ files: [PluginCataloguer.KnownFile]) { cataloguer.remember(files) }
 
   func nowNs() -> UInt64 { Clock.monotonicNs() }
 
@@ -81,10 +94,19 @@ final class KernelWorld: ReloadWorld {
   }
 
   func start(_ build: SlotBuild, _ node: NodeConfiguration, timeoutMs: Int) throws(Refusal) {
+    try build.start(kernel, stateDirectory: stateDirectory(build, node), timeoutMs: timeoutMs)
+  }
+
+  /// Creates and configures.
+  func prepare(_ build: SlotBuild, _ node: NodeConfiguration, timeoutMs: Int) throws(Refusal) {
+    try build.prepare(kernel, stateDirectory: stateDirectory(build, node), timeoutMs: timeoutMs)
+  }
+
+  private func stateDirectory(_ build: SlotBuild, _ node: NodeConfiguration) -> String {
     let directory = "\(node.directories.state)/slots/\(build.slot.name)"
     try? FileManager.default.createDirectory(
       atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    try build.start(kernel, stateDirectory: directory, timeoutMs: timeoutMs)
+    return directory
   }
 
   func move(

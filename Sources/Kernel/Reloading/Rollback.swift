@@ -66,11 +66,12 @@ extension Reconciler {
       switch Probation.judge(
         trial.candidate.sample, against: trial.target.sample, elapsedMs: elapsedMs, probation)
       {
-      case .undecided: break
+      case .undecided: _ = trials.found(name, isWorse: false, nowNs: world.nowNs())
       case .passed:
         if let warm = trials.ended(name, keepsTarget: true) { letGo(warm) }
         kernel.log.info("probation passed", ["slot": name, "version": trial.candidate.image.version])
-      case .failed(let found): figures[name] = found
+      case .failed(let found):
+        if trials.found(name, isWorse: true, nowNs: world.nowNs()) { figures[name] = found }
       }
     }
     guard !figures.isEmpty else { return nil }

@@ -14,6 +14,8 @@ final class SlotBuild: @unchecked Sendable {
   private(set) var listeners: [String: Listener] = [:]
   /// Where the instance is to run.
   private(set) var mode = IsolationMode.inProcess
+  /// Sockets of this slot in the kernel before this one, by the manifest's name.
+  var handedOver: [String: Listener] = [:]
   /// Sockets of slots that leave, to be taken over by address.
   var inheritable: [Listener] = []
   /// The state of the previous instance, on its way.
@@ -84,7 +86,7 @@ final class SlotBuild: @unchecked Sendable {
         guard let text = wanted.defaultAddress else { continue }
         address = text
       }
-      if let existing = previous?.listeners[wanted.name], existing.address == address {
+      if let existing = handedOver[wanted.name] ?? previous?.listeners[wanted.name], existing.address == address {
         listeners[wanted.name] = existing
         continue
       }
@@ -105,6 +107,18 @@ final class SlotBuild: @unchecked Sendable {
 
   /// Creates, configures and starts.
   func start(_ kernel: KernelContext, stateDirectory: String, timeoutMs: Int) throws(Refusal) {
+    try prepare(kernel, stateDirectory: stateDirectory, timeoutMs: timeoutMs)
+    try begin(timeoutMs: timeoutMs)
+  }
+
+  /// An instance that another process has made and started stands for the slot.
+  func adopt(_ remote: Instance) {
+    image = remote.image
+    instance = remote
+  }
+
+  /// Creates and configures.
+  func prepare(_ kernel: KernelContext, stateDirectory: String, timeoutMs: Int) throws(Refusal) {
     let image = image!
     let made = InstanceRegistry.shared.register {
       Instance(handle: $0, slot: slot, image: image, kernel: kernel, listeners: listeners)
@@ -120,10 +134,14 @@ final class SlotBuild: @unchecked Sendable {
     made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
     try create(made, timeoutMs)
     try configure(made, stateDirectory, timeoutMs)
+  }
+
+  /// Starts what was prepared.
+  func begin(timeoutMs: Int) throws(Refusal) {
     try run(.start, timeoutMs) { instance, report, deadline in
       instance.plugin!.pointee.start?(instance.pointer, deadline, report) ?? BP_OK
     }
-    made.state = .serving
+    instance!.state = .serving
   }
 
   private func create(_ made: Instance, _ timeoutMs: Int) throws(Refusal) {

@@ -22,6 +22,11 @@ extension Reconciler {
       if transaction.isLost { break }
     }
     if !movers.isEmpty { transaction.ended("exported", nowNs: world.nowNs()) }
+    if !transaction.isLost {
+      do throws(Refusal) { try world.beforeFence() } catch {
+        transaction.refusals.append(Receipt.Refused(slot: nil, error))
+      }
+    }
 
     let isExclusive = !transaction.isLost && exchange(plan, node, &transaction, losesState: losesState)
     if !transaction.isLost { raiseFences(movers, node, &transaction) }

@@ -19,7 +19,13 @@ struct Trials {
     var target: Target
     var candidate: Instance
     var sinceNs: UInt64
+    /// When it was first found to be worse; 0 when it is not.
+    var worseSinceNs: UInt64 = 0
   }
+
+  /// A regression counts when it still holds after so long: the first calls of a new instance fall into the turbulence of
+  /// the reload itself.
+  static let worseForNs: UInt64 = 1_000_000_000
 
   /// boundary.md, "Handover of state".
   static let warmGenerationsMax = 2
@@ -47,6 +53,7 @@ struct Trials {
         // What was replaced had not passed: its own predecessor stays the target.
         trial.candidate = candidate
         trial.sinceNs = nowNs
+        trial.worseSinceNs = 0
         running[name] = trial
         if let warm = target.warm { cooled.append(warm) }
       } else if isWatched {
@@ -72,6 +79,14 @@ struct Trials {
       running[name]?.target.warm = nil
     }
     return cooled
+  }
+
+  /// The candidate of a slot was looked at. True when it has been worse for long enough.
+  mutating func found(_ slot: String, isWorse: Bool, nowNs: UInt64) -> Bool {
+    guard var trial = running[slot] else { return false }
+    trial.worseSinceNs = !isWorse ? 0 : trial.worseSinceNs == 0 ? nowNs : trial.worseSinceNs
+    running[slot] = trial
+    return isWorse && nowNs - trial.worseSinceNs >= Trials.worseForNs
   }
 
   /// The slot has passed, has gone back, or is not there any more. Answers a warm instance that is not needed any more.

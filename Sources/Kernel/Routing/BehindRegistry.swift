@@ -17,12 +17,26 @@ public final class BehindRegistry: Sendable {
   /// - Parameter directory: made when the first write is missed.
   public init(directory: String) {
     self.directory = directory
+    entries = Mutex(BehindRegistry.read(directory))
+  }
+
+  /// Reads the directory anew: the kernel before this one has written to it until now. What it says of a slot is the
+  /// operator's to clear, unless it is gone again.
+  func reread() {
+    entries.withLock { entries in
+      let found = BehindRegistry.read(directory)
+      entries = entries.filter { found[$0.key] != nil || $0.value.missed > 0 }
+      entries.merge(found) { known, _ in known }
+    }
+  }
+
+  private static func read(_ directory: String) -> [String: Entry] {
     var found: [String: Entry] = [:]
     for name in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [] {
       let text = (try? String(contentsOfFile: "\(directory)/\(name)", encoding: .utf8)) ?? ""
       found[name] = Entry(missed: 0, reason: text.trimmingCharacters(in: .whitespacesAndNewlines), isSticky: true)
     }
-    entries = Mutex(found)
+    return found
   }
 
   /// Why a slot is behind, or nil when it is not.

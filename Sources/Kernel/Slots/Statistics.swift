@@ -57,6 +57,19 @@ final class Statistics: @unchecked Sendable {
   /// The upper bound of a bucket, in seconds.
   static func boundSeconds(_ bucket: Int) -> Double { Double(UInt64(256) << UInt64(bucket)) / 1e9 }
 
+  /// Every count, for a kernel that goes on from here.
+  var all: [UInt64] {
+    (0..<Operation.allCases.count * Statistics.stride).map { cells[$0].load(ordering: .relaxed) }
+  }
+
+  /// Adds what `all` was elsewhere; nothing when that counted other things.
+  func add(_ counts: [UInt64]) {
+    guard counts.count == Operation.allCases.count * Statistics.stride else { return }
+    for (index, count) in counts.enumerated() where count > 0 {
+      (cells + index).pointee.add(count, ordering: .relaxed)
+    }
+  }
+
   struct Snapshot {
     var buckets: [UInt64]
     var codes: [UInt64]

@@ -11,6 +11,8 @@ final class Listener: Sendable {
   /// The bound port, also when 0 was configured; 0 for a Unix socket.
   let port: Int
   private let unixPath: String?
+  /// Another process has it too and goes on with it: its path stays.
+  private let isShared = Atomic<Bool>(false)
 
   static let backlog: Int32 = 4096
 
@@ -43,10 +45,32 @@ final class Listener: Sendable {
     }
   }
 
+  /// A socket that the kernel before this one listens on.
+  init(adopting descriptor: Int32, address: String) {
+    self.address = address
+    number = Atomic(descriptor)
+    if address.hasPrefix("unix:") {
+      port = 0
+      unixPath = String(address.dropFirst(5))
+    } else {
+      port = Listener.boundPort(descriptor)
+      unixPath = nil
+    }
+    // Until this process is the one that goes on.
+    isShared.store(true, ordering: .relaxed)
+    keep()
+  }
+
+  /// The process that takes this one's place goes on with it.
+  func wasHandedOver() { isShared.store(true, ordering: .relaxed) }
+
+  /// This process goes on with it.
+  func wasTakenOver() { isShared.store(false, ordering: .relaxed) }
+
   deinit {
     OwnDescriptors.shared.remove(descriptor)
     close(descriptor)
-    if let unixPath { unlink(unixPath) }
+    if let unixPath, !isShared.load(ordering: .relaxed) { unlink(unixPath) }
   }
 
   private static func split(_ address: String) -> (host: String?, port: String) {

@@ -48,6 +48,15 @@ int bp_shim_instruction_counter(void);
 /* Waits for and reaps the process: its exit status, or the signal that ended it (else 0). */
 int bp_shim_pidfd_wait(int descriptor, int *signal, int *status);
 
+/* Likewise, but leaves it to be reaped. */
+int bp_shim_pidfd_peek(int descriptor, int *signal, int *status);
+
+/* Waits until the other end of a stream socket is gone (1); with `half` also until it sends no more (0). */
+int bp_shim_wait_hang_up(int socket, bool half);
+
+/* From now on a process that loses its parent, and descends from us, has us as its parent. Kept over execve. */
+int bp_shim_adopt_orphans(void);
+
 #include "IsolationShims.h"
 
 #endif

@@ -11,7 +11,13 @@ struct Serve: AsyncParsableCommand, AnswersInJSON {
   func run() async throws {
     var options = options
     if output.json, options.logFormat == nil { options.logFormat = "json" }
-    let loaded = try options.load()
+    let loaded: LoadedConfiguration
+    do {
+      loaded = try options.load()
+    } catch {
+      Arrival.ofThisProcess?.refuse((error as? CommandFailure)?.message ?? "\(error)")
+      throw error
+    }
     for warning in loaded.warnings { Output.warning("\(warning)") }
     let flags = options.flags
     let environment = ProcessInfo.processInfo.environment
