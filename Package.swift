@@ -209,5 +209,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + conformance + tests + simulation + nodeTests + benchmarks
+  targets: libraries + kernel + backends + schemas + transports + conformance + tests + simulation + nodeTests
+    + benchmarks
 )

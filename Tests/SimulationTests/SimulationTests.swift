@@ -17,7 +17,7 @@ import Testing
       #expect(run.status == 0, "seed \(seed) violates an invariant: see above")
       return
     }
-    let runs = environment["BACKPLANE_SIMULATION_RUNS"] ?? "600"
+    let runs = environment["BACKPLANE_SIMULATION_RUNS"] ?? "1000"
     // Never the same ones, but for the seconds that it takes: a failure names its seed.
     let first = UInt64(Date().timeIntervalSince1970) * 1000
     let run = try simulator(["--seed", "\(first)", "--runs", runs, "--seconds", "45", "--jobs", "2"])

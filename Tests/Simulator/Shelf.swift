@@ -52,7 +52,8 @@ final class Content: @unchecked Sendable {
       handover: role == .disk ? .stopThenStart : .overlap, isolation: .any, runtime: "swift",
       configurationSchema: nil, secrets: [], listeners: [], metrics: [], licence: nil, source: nil, warnings: [])
     plugin = VerifiedPlugin(
-      manifest: manifest, contentHash: "content-\(number)", stagedPath: "", sourcePath: "/plugins/\(role.rawValue).so",
+      manifest: manifest, contentHash: "content-\(number)", stagedPath: "",
+      sourcePath: "/plugins/\(role.rawValue).so",
       neededLibraries: [], warnings: [])
     image = Image(plugin, entry: Content.entry)
   }
@@ -97,7 +98,8 @@ final class Shelf {
     let content = Content(contents.count, role, trouble)
     contents.append(content)
     current[role] = content
-    Report.trace("dropped \(content.plugin.contentHash) for \(role) \(trouble.map { "(\($0))" } ?? "") mode \(content.mode)")
+    Report.trace(
+      "dropped \(content.plugin.contentHash) for \(role) \(trouble.map { "(\($0))" } ?? "") mode \(content.mode)")
     return content
   }
 

@@ -37,7 +37,9 @@ final class SimulatedSchema: SimulatedPlugin, @unchecked Sendable {
       OpenCall(self, token, isStuck: isStuck) { [self] in
         // A question to the node is part of the message, and is not kept waiting by a handover.
         if Dice.percent(30) { ask(message, token) } else { accept(message, token) }
-      } giveUp: { [self] in complete(token, $0, bp_verdict.self) })
+      } giveUp: { [self] in
+        complete(token, $0, bp_verdict.self)
+      })
   }
 
   private final class Question {

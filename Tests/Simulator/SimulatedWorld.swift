@@ -51,7 +51,8 @@ final class SimulatedWorld: ReloadWorld {
 
   func open(_ build: SlotBuild, _ configuration: NodeConfiguration) throws(Refusal) {
     if step("open", { isFaulty }) {
-      throw Refusal(file: build.plugin.sourcePath, phase: .loaded, code: Refusal.Code.loadFailed, sentence: "simulated")
+      throw Refusal(
+        file: build.plugin.sourcePath, phase: .loaded, code: Refusal.Code.loadFailed, sentence: "simulated")
     }
     let image = node.shelf.content(hash: build.plugin.contentHash).image
     if !images.contains(where: { $0 === image }) { images.append(image) }
@@ -94,7 +95,9 @@ final class SimulatedWorld: ReloadWorld {
 
   func waitUntilReleased(_ instance: Instance, by leases: () -> Int, untilNs deadlineNs: UInt64) -> Bool {
     if Defect.present == .earlyStop { return true }
-    return step("wait until it is released") { real.waitUntilReleased(instance, by: leases, untilNs: deadlineNs) && !isFaulty }
+    return step("wait until it is released") {
+      real.waitUntilReleased(instance, by: leases, untilNs: deadlineNs) && !isFaulty
+    }
   }
 
   func stop(_ instance: Instance) -> Bool { step("stop") { real.stop(instance) } }

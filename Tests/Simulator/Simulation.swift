@@ -159,7 +159,8 @@ final class Simulation {
     while node.isReloading { sleep(ms: 100) }
     Report.require(
       node.cataloguedVersion == node.shelf.version,
-      "a hint was lost: version \(node.shelf.version) of the shelf was never looked at, only \(node.cataloguedVersion)")
+      "a hint was lost: version \(node.shelf.version) of the shelf was never looked at, only \(node.cataloguedVersion)"
+    )
     isWhatWasAskedFor()
     readBack()
   }
