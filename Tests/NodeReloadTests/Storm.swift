@@ -31,25 +31,31 @@ final class Storm {
     var failures: [String] = []
   }
 
-  init(clients count: Int) throws {
-    node = try NodeProcess(configuration: Storm.yaml(["memory", "sqlite"]))
+  /// Superseded images that the node keeps before it hands over to a process without any.
+  private let imagesMax: Int
+
+  init(clients count: Int, imagesMax: Int = 10_000) throws {
+    self.imagesMax = imagesMax
+    node = try NodeProcess(configuration: Storm.yaml(["memory", "sqlite"], imagesMax))
     clients = (0..<count).map { StormClient(number: $0) }
   }
 
-  private static func yaml(_ backends: [String]) -> String {
+  private static func yaml(_ backends: [String], _ imagesMax: Int) -> String {
     let slots = ["memory", "sqlite"].enumerated().filter { backends.contains($0.element) }.map { index, name in
       "  \(name): {kind: backend, order: \(index + 1), url: \"\(name)://\"}"
     }
     return """
       node: {write_policy: all}
       reload: {watch: false, probation_ms: 0, drain_soft_ms: 5000}
-      limits: {retained_images_max: 10000}
+      limits: {retained_images_max: \(imagesMax)}
       slots:
       \(slots.joined(separator: "\n"))
       """
   }
 
-  func configure(backends: [String]) throws { try node.folder.write(Storm.yaml(backends), to: "backplane.yaml") }
+  func configure(backends: [String]) throws {
+    try node.folder.write(Storm.yaml(backends, imagesMax), to: "backplane.yaml")
+  }
 
   /// Renames a file of new content in and takes it at once.
   func reload(_ number: Int) throws -> TestReceipt {
@@ -86,6 +92,19 @@ final class Storm {
         sum.closes += load.closes
         sum.failures += load.failures
       }
+    }
+  }
+
+  /// Each backend by itself has every record.
+  func expectEveryRecord() throws {
+    for backend in ["memory", "sqlite"] {
+      try configure(backends: [backend])
+      // The other one goes, and its records with it.
+      #expect(try node.reloadDirectly(now: ["*"], losesState: true).outcome == "applied")
+      let lost = try missing()
+      #expect(lost.isEmpty, "\(backend): \(lost.count) of \(recordCount) records are lost: \(lost.prefix(5))")
+      try configure(backends: ["memory", "sqlite"])
+      if backend == "memory" { #expect(try node.reloadDirectly(now: ["*"]).outcome == "applied") }
     }
   }
 

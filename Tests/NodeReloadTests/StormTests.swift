@@ -49,17 +49,31 @@ import Testing
   let mean = StormFile.all.map(\.sizeBytes).reduce(0, +) / StormFile.all.count
   #expect(grownEach < mean, "\(grownEach) bytes for each image that is kept")
 
-  // Each backend by itself has every record.
-  for backend in ["memory", "sqlite"] {
-    try storm.configure(backends: [backend])
-    // The other one goes, and its records with it.
-    #expect(try node.reloadDirectly(now: ["*"], losesState: true).outcome == "applied")
-    let lost = try storm.missing()
-    #expect(lost.isEmpty, "\(backend): \(lost.count) of \(storm.recordCount) records are lost: \(lost.prefix(5))")
-    try storm.configure(backends: ["memory", "sqlite"])
-    if backend == "memory" { #expect(try node.reloadDirectly(now: ["*"]).outcome == "applied") }
-  }
+  try storm.expectEveryRecord()
   #expect(node.stop() == 0)
+}
+
+/// The same with so few images kept that the kernel hands over to a new process of itself again and again.
+///
+/// BACKPLANE_TEST_UPGRADE_RELOADS sets how many reloads there are (60), BACKPLANE_TEST_UPGRADE_IMAGES how many superseded
+/// images are kept (20).
+@Test(.timeLimit(.minutes(30))) func aStormThatReplacesTheKernelFailsNoRequest() throws {
+  let reloads = setting("BACKPLANE_TEST_UPGRADE_RELOADS", default: 60)
+  let imagesMax = setting("BACKPLANE_TEST_UPGRADE_IMAGES", default: 20)
+  let storm = try Storm(clients: setting("BACKPLANE_TEST_CLIENTS", default: 64), imagesMax: imagesMax)
+  storm.begin()
+  var ledger = ReceiptLedger()
+  for number in 0..<reloads { ledger.add(try storm.reload(number)) }
+  let load = try storm.end()
+  #expect(ledger.others.isEmpty, "\(ledger.others.count): \(ledger.others.prefix(3))")
+  #expect(load.failures.isEmpty, "\(load.failures.count): \(load.failures.prefix(10))")
+  #expect(load.writes >= reloads, "the load was no load: \(load.writes) writes")
+  let serving = try storm.node.servingPid()
+  #expect(serving != storm.node.pid, "the kernel was never replaced")
+  print("storm over upgrades: \(reloads) reloads, \(load.writes) writes, \(load.reads) reads")
+  print("storm over upgrades: a reload took \(ledger.summary)")
+  try storm.expectEveryRecord()
+  #expect(storm.node.stop() == 0)
 }
 
 /// The receipts of a storm: what was not applied, and how long each phase took.

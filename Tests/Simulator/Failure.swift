@@ -32,4 +32,19 @@ enum Report {
     if !holds { violated(sentence()) }
   }
 }
+
+/// What the world does wrong on purpose, so that a test can see it noticed.
+enum Defect: String {
+  /// What changed after the snapshot is not moved.
+  case halfMoved = "half-moved"
+  /// A backend takes records from its predecessor and does not keep them.
+  case forgottenRecords = "forgotten-records"
+  /// What is dropped is not always hinted at.
+  case lostHint = "lost-hint"
+  /// An instance is stopped though requests hold it.
+  case earlyStop = "early-stop"
+
+  // nonisolated(unsafe): written before a run begins.
+  nonisolated(unsafe) static var present: Defect?
+}
 #endif

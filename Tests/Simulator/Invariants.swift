@@ -18,7 +18,8 @@ final class Invariants {
     Report.require(warm.count <= Trials.warmGenerationsMax, "\(warm.count) generations are warm")
     for warm in node.reconciler.trials.running.values.compactMap(\.target.warm) {
       Report.require(
-        warm.state == .serving || warm.state == .wedged, "a warm instance of slot '\(warm.slot.name)' is \(warm.state)")
+        warm.state == .serving || warm.state == .wedged,
+        "a warm instance of slot '\(warm.slot.name)' is \(warm.state)")
     }
     Report.require(node.kernel.lot.parked >= 0, "\(node.kernel.lot.parked) requests are parked")
   }

@@ -64,7 +64,8 @@ final class Ledger {
     moment += 1
     guard let number else {
       let isMissing = isLinear && expectation.epoch == epoch && expectation.floor != 0
-      return Report.require(!isMissing, "\(what): nothing is at k\(uri), though a write was acknowledged or read before")
+      return Report.require(
+        !isMissing, "\(what): nothing is at k\(uri), though a write was acknowledged or read before")
     }
     Report.require(number < writes.count && writes[number].uri == uri, "\(what): w\(number) was read at k\(uri)")
     guard isLinear, expectation.epoch == epoch else { return }

@@ -4,7 +4,7 @@ import SimulatedSystem
 
 /// Runs seeds, each in a process of its own, and says which failed.
 ///
-///     simulator [--seed N] [--runs COUNT] [--steps COUNT] [--jobs COUNT] [--trace]
+///     simulator [--seed N] [--runs COUNT] [--seconds MAX] [--steps COUNT] [--jobs COUNT] [--trace] [--defect NAME]
 @main
 enum Main {
   static func main() {
@@ -15,6 +15,7 @@ enum Main {
       execv("/proc/self/exe", arguments)
     }
     let arguments = Arguments(CommandLine.arguments.dropFirst())
+    Defect.present = arguments.defect
     if arguments.trace {
       Report.isTraced = true
       let outcome = Simulation.run(seed: arguments.seed, steps: arguments.steps)
@@ -32,6 +33,7 @@ struct Arguments {
   var jobs = 1
   var secondsMax = 0
   var trace = false
+  var defect: Defect?
 
   init(_ arguments: ArraySlice<String>) {
     var rest = Array(arguments)
@@ -51,8 +53,11 @@ struct Arguments {
       case "--jobs": jobs = max(1, number(name))
       case "--seconds": secondsMax = number(name)
       case "--trace": trace = true
+      case "--defect": defect = rest.isEmpty ? nil : Defect(rawValue: rest.removeFirst())
       default:
-        Report.write("usage: simulator [--seed N] [--runs COUNT] [--seconds MAX] [--steps COUNT] [--jobs COUNT] [--trace]")
+        Report.write(
+          "usage: simulator [--seed N] [--runs COUNT] [--seconds MAX] [--steps COUNT] [--jobs COUNT] [--trace] [--defect NAME]"
+        )
         exit(64)
       }
     }

@@ -29,7 +29,7 @@ final class Runner {
     let begun = time(nil)
     while next < end || !running.isEmpty {
       let isLate = arguments.secondsMax > 0 && time(nil) - begun >= arguments.secondsMax
-      if isLate || failed.count >= 20 { next = end }
+      if isLate || failed.count >= 3 { next = end }
       while next < end, running.count < arguments.jobs {
         running.append(fork(next, arguments.steps))
         next += 1

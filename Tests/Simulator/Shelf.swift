@@ -7,12 +7,16 @@ import BackplaneABI
 final class Content: @unchecked Sendable {
   // @unchecked: as everything of a simulation, of whose threads one runs at a time.
   enum Role: String, CaseIterable {
-    case clients, schema, memory, disk, audit
+    case clients, schema, memory, disk
+    /// Schemas of programs of their own, which come and go.
+    case audit, index, labels
+
+    static let optional: [Role] = [.audit, .index, .labels]
 
     var kind: SlotConfiguration.Kind {
       switch self {
       case .clients: .transport
-      case .schema, .audit: .schema
+      case .schema, .audit, .index, .labels: .schema
       case .memory, .disk: .backend
       }
     }
@@ -48,7 +52,8 @@ final class Content: @unchecked Sendable {
       handover: role == .disk ? .stopThenStart : .overlap, isolation: .any, runtime: "swift",
       configurationSchema: nil, secrets: [], listeners: [], metrics: [], licence: nil, source: nil, warnings: [])
     plugin = VerifiedPlugin(
-      manifest: manifest, contentHash: "content-\(number)", stagedPath: "", sourcePath: "/plugins/\(role.rawValue).so",
+      manifest: manifest, contentHash: "content-\(number)", stagedPath: "",
+      sourcePath: "/plugins/\(role.rawValue).so",
       neededLibraries: [], warnings: [])
     image = Image(plugin, entry: Content.entry)
   }
@@ -81,6 +86,7 @@ final class Shelf {
     roles = [.clients, .schema]
     if style.layout != .disk { roles.append(.memory) }
     if style.layout != .memory { roles.append(.disk) }
+    if Dice.percent(30) { roles += Content.Role.optional }
     for role in roles { drop(role, trouble: nil) }
   }
 
@@ -92,7 +98,8 @@ final class Shelf {
     let content = Content(contents.count, role, trouble)
     contents.append(content)
     current[role] = content
-    Report.trace("dropped \(content.plugin.contentHash) for \(role) \(trouble.map { "(\($0))" } ?? "") mode \(content.mode)")
+    Report.trace(
+      "dropped \(content.plugin.contentHash) for \(role) \(trouble.map { "(\($0))" } ?? "") mode \(content.mode)")
     return content
   }
 
@@ -111,11 +118,12 @@ final class Shelf {
   }
 
   /// A slot comes or goes.
-  func toggleAudit() {
+  func toggleSlot() {
     version += 1
-    if let index = roles.firstIndex(of: .audit) { roles.remove(at: index) } else { roles.append(.audit) }
-    if current[.audit] == nil { drop(.audit, trouble: nil) }
-    Report.trace("the slots are \(roles)")
+    let role = Dice.pick(Content.Role.optional)
+    if let index = roles.firstIndex(of: role) { roles.remove(at: index) } else { roles.append(role) }
+    if current[role] == nil { drop(role, trouble: nil) }
+    Report.trace("the slots are \(roles.map(\.rawValue))")
   }
 
   func togglePolicy() {

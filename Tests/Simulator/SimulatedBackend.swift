@@ -50,7 +50,9 @@ class SimulatedBackend: SimulatedPlugin, @unchecked Sendable {
       result.durability = BP_DURABILITY_MEMORY
       result.ts_ms = unit.ts_ms
       complete(unit.token, with: &result)
-    } giveUp: { [self] in complete(unit.token, $0, bp_write_result.self) }
+    } giveUp: { [self] in
+      complete(unit.token, $0, bp_write_result.self)
+    }
   }
 
   private func take(_ unit: bp_unit) {
@@ -79,7 +81,9 @@ class SimulatedBackend: SimulatedPlugin, @unchecked Sendable {
         result.record.data = bp_view(bytes)
         complete(read.token, with: &result)
       }
-    } giveUp: { [self] in complete(read.token, $0, bp_read_result.self) }
+    } giveUp: { [self] in
+      complete(read.token, $0, bp_read_result.self)
+    }
   }
 
   private func scan(_ scan: bp_scan) {
@@ -104,7 +108,9 @@ class SimulatedBackend: SimulatedPlugin, @unchecked Sendable {
           complete(scan.token, with: &result)
         }
       }
-    } giveUp: { [self] in complete(scan.token, $0, bp_scan_result.self) }
+    } giveUp: { [self] in
+      complete(scan.token, $0, bp_scan_result.self)
+    }
   }
 
   private var fails: Bool { Dice.percent(content.trouble == .failing ? 40 : node.style.errorPercent) }

@@ -84,7 +84,8 @@ final class SimulatedMemory: SimulatedBackend, @unchecked Sendable {
 
   private func exportState(_ call: UnsafePointer<bp_call>?, _ request: bp_state_export, _ token: bp_token) {
     called(
-      request.phase == BP_STATE_ABANDON ? "abandon" : request.phase == BP_STATE_REST ? "export of the rest" : "snapshot",
+      request.phase == BP_STATE_ABANDON
+        ? "abandon" : request.phase == BP_STATE_REST ? "export of the rest" : "snapshot",
       call)
     if request.phase == BP_STATE_ABANDON {
       changed = nil
@@ -117,7 +118,9 @@ final class SimulatedMemory: SimulatedBackend, @unchecked Sendable {
     node.calls.add(
       OpenCall(self, export.token, isStuck: isStuck) { [self] in
         step(export)
-      } giveUp: { [self] in end(export, $0) })
+      } giveUp: { [self] in
+        end(export, $0)
+      })
   }
 
   private func step(_ export: Export) {
@@ -168,13 +171,15 @@ final class SimulatedMemory: SimulatedBackend, @unchecked Sendable {
           importing = .unreadable
           return complete(token, BP_UNIMPLEMENTED, bp_result.self)
         }
-        if !text.isEmpty {
+        if !text.isEmpty, Defect.present != .forgottenRecords {
           let parts = text.split(separator: "=")
           records[String(parts[0])] = Int(parts[1])!
         }
         if isLast, request.phase == BP_STATE_REST { importing = .complete }
         complete(token, BP_OK, bp_result.self)
-      } giveUp: { [self] in complete(token, $0, bp_result.self) })
+      } giveUp: { [self] in
+        complete(token, $0, bp_result.self)
+      })
   }
 }
 #endif

@@ -126,6 +126,7 @@ final class SimulatedNode: @unchecked Sendable {
   // MARK: What operators do
 
   func hint() {
+    if Defect.present == .lostHint, Dice.percent(20) { return }
     Report.trace("hint")
     queue.hint(Dice.percent(50) ? Reconciler.pluginsTrigger : Reconciler.configurationTrigger)
   }

@@ -30,7 +30,7 @@ class SimulatedPlugin: @unchecked Sendable {
     let plugin: SimulatedPlugin =
       switch content.role {
       case .clients: SimulatedTransport(content, instance, node)
-      case .schema, .audit: SimulatedSchema(content, instance, node)
+      case .schema, .audit, .index, .labels: SimulatedSchema(content, instance, node)
       case .memory: SimulatedMemory(content, instance, node)
       case .disk: SimulatedDisk(content, instance, node)
       }
@@ -170,7 +170,8 @@ class SimulatedPlugin: @unchecked Sendable {
 
   private func cancel(_ token: bp_token) {
     Report.require(
-      phase == .started || phase == .quiescing || phase == .quiesced, "cancel of \(name) is called while it is \(phase)")
+      phase == .started || phase == .quiescing || phase == .quiesced,
+      "cancel of \(name) is called while it is \(phase)")
     guard let call = node.calls.find(token) else { return cancelled(token) }
     call.isStuck = call.isStuck && Dice.percent(20)
     // At once, or in its own time, as if nothing had been asked.

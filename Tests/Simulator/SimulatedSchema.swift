@@ -10,12 +10,12 @@ final class SimulatedSchema: SimulatedPlugin, @unchecked Sendable {
     bp_schema(
       size: UInt32(MemoryLayout<bp_schema>.size), flags: 0, judge_mode: content.mode, reserved: 0,
       programs: { pointer, context, add in
-        let isAudit = SimulatedPlugin.at(pointer).content.role == .audit
-        var key: StaticString = isAudit ? "audit://open" : ""
-        withUnsafeMutablePointer(to: &key) { key in
+        let role = SimulatedPlugin.at(pointer).content.role
+        var key = role == .schema ? "" : "\(role.rawValue)://open"
+        key.withUTF8 { key in
           var program = bp_program(
-            size: UInt32(MemoryLayout<bp_program>.size), flags: isAudit ? 0 : BP_PROGRAM_FALLBACK,
-            key: bp_view(data: key.pointee.utf8Start, size: UInt64(key.pointee.utf8CodeUnitCount)))
+            size: UInt32(MemoryLayout<bp_program>.size), flags: role == .schema ? BP_PROGRAM_FALLBACK : 0,
+            key: bp_view(key))
           add!(context, &program)
         }
       },
@@ -37,7 +37,9 @@ final class SimulatedSchema: SimulatedPlugin, @unchecked Sendable {
       OpenCall(self, token, isStuck: isStuck) { [self] in
         // A question to the node is part of the message, and is not kept waiting by a handover.
         if Dice.percent(30) { ask(message, token) } else { accept(message, token) }
-      } giveUp: { [self] in complete(token, $0, bp_verdict.self) })
+      } giveUp: { [self] in
+        complete(token, $0, bp_verdict.self)
+      })
   }
 
   private final class Question {

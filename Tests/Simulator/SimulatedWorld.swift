@@ -51,7 +51,8 @@ final class SimulatedWorld: ReloadWorld {
 
   func open(_ build: SlotBuild, _ configuration: NodeConfiguration) throws(Refusal) {
     if step("open", { isFaulty }) {
-      throw Refusal(file: build.plugin.sourcePath, phase: .loaded, code: Refusal.Code.loadFailed, sentence: "simulated")
+      throw Refusal(
+        file: build.plugin.sourcePath, phase: .loaded, code: Refusal.Code.loadFailed, sentence: "simulated")
     }
     let image = node.shelf.content(hash: build.plugin.contentHash).image
     if !images.contains(where: { $0 === image }) { images.append(image) }
@@ -73,6 +74,7 @@ final class SimulatedWorld: ReloadWorld {
     _ phase: UInt32, _ transfer: StateTransfer, to successor: Instance?, _ limits: StateTransfer.Limits
   ) throws(StateTransfer.Failure) {
     if step("move \(phase)", { isFaulty }) { throw .failed("simulated, before") }
+    if Defect.present == .halfMoved, phase == BP_STATE_REST { return }
     node.isMovingRest = phase == BP_STATE_REST
     defer { node.isMovingRest = false }
     try real.move(phase, transfer, to: successor, limits)
@@ -92,7 +94,10 @@ final class SimulatedWorld: ReloadWorld {
   }
 
   func waitUntilReleased(_ instance: Instance, by leases: () -> Int, untilNs deadlineNs: UInt64) -> Bool {
-    step("wait until it is released") { real.waitUntilReleased(instance, by: leases, untilNs: deadlineNs) && !isFaulty }
+    if Defect.present == .earlyStop { return true }
+    return step("wait until it is released") {
+      real.waitUntilReleased(instance, by: leases, untilNs: deadlineNs) && !isFaulty
+    }
   }
 
   func stop(_ instance: Instance) -> Bool { step("stop") { real.stop(instance) } }

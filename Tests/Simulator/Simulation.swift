@@ -98,7 +98,7 @@ final class Simulation {
     case .burst: for client in clients where client.isFree { client.burst(60) }
     case .nonsense: complainAboutNothing()
     case .slots:
-      if style.layout == .both || Dice.percent(50) { node.shelf.toggleAudit() } else { node.shelf.togglePolicy() }
+      if style.layout == .both || Dice.percent(50) { node.shelf.toggleSlot() } else { node.shelf.togglePolicy() }
       node.hint()
     }
   }
@@ -159,7 +159,8 @@ final class Simulation {
     while node.isReloading { sleep(ms: 100) }
     Report.require(
       node.cataloguedVersion == node.shelf.version,
-      "a hint was lost: version \(node.shelf.version) of the shelf was never looked at, only \(node.cataloguedVersion)")
+      "a hint was lost: version \(node.shelf.version) of the shelf was never looked at, only \(node.cataloguedVersion)"
+    )
     isWhatWasAskedFor()
     readBack()
   }

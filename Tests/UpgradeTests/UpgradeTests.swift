@@ -56,7 +56,8 @@ import Testing
     let before = try applied()
     #expect(before >= 5)
     #expect(try node.upgrade().outcome == "applied")
-    #expect(try applied() == before)
+    // For a moment the old process accepts as well, and knows no calls of the slot that has moved.
+    #expect(try Polling.until { try applied() == before })
     #expect(try node.put("mutable://open/more", "1").status == 200)
     #expect(try applied() == before + 1)
     #expect(try node.metric("backplane_reloads_total", "outcome=\"applied\"") == 1)

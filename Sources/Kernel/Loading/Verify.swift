@@ -40,11 +40,11 @@ public struct Verify: Sendable {
   public let trustedUser: UInt32
 
   #if arch(x86_64)
-    public static let hostMachine: UInt16 = 62
+  public static let hostMachine: UInt16 = 62
   #elseif arch(arm64)
-    public static let hostMachine: UInt16 = 183
+  public static let hostMachine: UInt16 = 183
   #else
-    #error("Add the ELF machine number of this processor.")
+  #error("Add the ELF machine number of this processor.")
   #endif
 
   public init(

@@ -66,13 +66,13 @@ import Testing
   }
 
   #if arch(x86_64)
-    @Test func refusesTextRelocations() throws {
-      // An address in code that only the loader can fill in: what a part compiled without -fPIC does.
-      let plugin = TinyPlugin(
-        code: TinyPlugin().code + "__asm__(\".text\\n.globl patched\\npatched: .quad backplane_plugin_v1\\n\");",
-        flags: ["-Wl,-z,notext"])
-      #expect(try verdict(try plugin.build())?.code == "plugin.text-relocations")
-    }
+  @Test func refusesTextRelocations() throws {
+    // An address in code that only the loader can fill in: what a part compiled without -fPIC does.
+    let plugin = TinyPlugin(
+      code: TinyPlugin().code + "__asm__(\".text\\n.globl patched\\npatched: .quad backplane_plugin_v1\\n\");",
+      flags: ["-Wl,-z,notext"])
+    #expect(try verdict(try plugin.build())?.code == "plugin.text-relocations")
+  }
   #endif
 
   @Test func theABIMustMatchExactly() throws {
