@@ -185,10 +185,11 @@ extension Reconciler {
     return world.waitUntilReleased(instance, by: leases, untilNs: world.nowNs() + 1_000_000_000)
   }
 
-  /// Requests that may use the instance, through whatever generation.
+  /// Requests that may use the instance, through whatever generation: also those that have its predecessor, because they
+  /// go on here when that has been closed (`Admission`).
   private func leases(holding instance: Instance) -> Int {
     let generations = (published.map { [$0] } ?? []) + world.heldGenerations
-    return generations.filter { generation in generation.slots.contains { $0 === instance } }
+    return generations.filter { $0.instance(slot: instance.slot.name) != nil }
       .reduce(0) { $0 + kernel.ring.leases($1.number) }
   }
 

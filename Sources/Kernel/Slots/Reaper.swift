@@ -260,7 +260,13 @@ final class Reaper: @unchecked Sendable {
   /// left.
   func drain(untilNs deadlineNs: UInt64) -> Bool {
     while Clock.monotonicNs() < deadlineNs {
-      let (isDrained, isHopeless) = state.withLock { ($0.held.isEmpty, $0.held.allSatisfy(\.isOverdue)) }
+      // What has given its leases back is not hopeless, only not looked at yet.
+      let (isDrained, isHopeless) = state.withLock { state in
+        (
+          state.held.isEmpty,
+          state.held.allSatisfy { $0.isOverdue && kernel.ring.leases($0.generation.number) > 0 }
+        )
+      }
       if isHopeless, retiring.load(ordering: .acquiring) == 0 { return isDrained }
       usleep(5000)
     }
