@@ -39,6 +39,8 @@ final class SimulatedNode: @unchecked Sendable {
   var isEnding = false
   /// Set at the end: until then whoever hangs does.
   let hungRelease = Promise<Bool>()
+  /// At the end a generation was held by calls that plugins were slow to complete.
+  private(set) var hasOverdue = false
   /// How often a plugin's function did not come back.
   var hangs = 0
   /// Operators that wait for a receipt.
@@ -160,6 +162,11 @@ final class SimulatedNode: @unchecked Sendable {
     reconciler.shutDown()
     _ = reaper.drain(untilNs: deadlineNs)
     let isClean = reaper.drain(untilNs: Clock.monotonicNs() + 2_000_000_000)
+    if !isClean {
+      let held = reaper.held()
+      hasOverdue = held.contains(where: \.isWedged)
+      Report.trace("left: \(held) \(GenerationsReport.leases(kernel).mapValues { $0.map(\.text) })")
+    }
     reaper.shutDown()
     kernel.shutDown()
     return isClean

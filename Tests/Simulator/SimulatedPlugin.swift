@@ -246,6 +246,7 @@ final class OpenCalls {
 
   /// Waits for a call, at most so long.
   func wait(ms: UInt64) {
+    guard !calls.contains(where: { !$0.isStuck }) else { return }
     if arrival.get(untilNs: 0) != nil { arrival = Promise() }
     _ = arrival.get(untilNs: simulation_now_ns() + ms * 1_000_000)
   }

@@ -211,7 +211,8 @@ final class Simulation {
     guard isClean else {
       // It says so, and the process ends; but somebody must be to blame.
       return Report.require(
-        node.hangs > 0 || style.stuckPercent > 0, "the node does not end, and no plugin holds it up")
+        node.hangs > 0 || style.stuckPercent > 0 || node.hasOverdue,
+        "the node does not end, and no plugin holds it up")
     }
     node.invariants.isOver()
     // Threads that a wedged instance was given are written off with it.

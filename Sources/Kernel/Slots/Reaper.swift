@@ -123,6 +123,9 @@ final class Reaper: @unchecked Sendable {
   }
 
   private func look() {
+    // Not over before the instances of what is taken out here are on their way.
+    retiring.add(1, ordering: .relaxed)
+    defer { retiring.subtract(1, ordering: .releasing) }
     let limits = state.withLock { $0.limits }
     let drained = state.withLock { state -> [Generation] in
       let drained = state.held.filter { kernel.ring.leases($0.generation.number) == 0 }.map(\.generation)
