@@ -130,8 +130,6 @@ final class Reaper: @unchecked Sendable {
     let drained = state.withLock { state -> [Generation] in
       let drained = state.held.filter { kernel.ring.leases($0.generation.number) == 0 }.map(\.generation)
       state.held.removeAll { held in drained.contains { $0 === held.generation } }
-      // Counted before the list can be seen without them: `drain` must not take the moment between for the end.
-      retiring.add(1, ordering: .releasing)
       return drained
     }
     for generation in drained {
@@ -141,7 +139,6 @@ final class Reaper: @unchecked Sendable {
         retire(instance)
       }
     }
-    retiring.subtract(1, ordering: .releasing)
     var reported: [UInt64] = []
     var cancelled: [Held] = []
     let (counts, overdue) = state.withLock { state -> (Int, [Generation]) in
