@@ -128,7 +128,7 @@ final class SimulatedNode: @unchecked Sendable {
   // MARK: What operators do
 
   func hint() {
-    if Defect.present == .lostHint, Dice.percent(20) { return }
+    if Defect.present == .lostHint, Dice.percent(80) { return }
     Report.trace("hint")
     queue.hint(Dice.percent(50) ? Reconciler.pluginsTrigger : Reconciler.configurationTrigger)
   }
