@@ -30,11 +30,8 @@ extension Reconciler {
 
     let isExclusive = !transaction.isLost && exchange(plan, node, &transaction, losesState: losesState)
     if !transaction.isLost { raiseFences(movers, node, &transaction) }
-    defer {
-      // Also when nothing was published: then what is parked goes on where it would have gone.
-      for build in movers where build.transfer != nil { build.previous?.fence?.lowerIfRaised() }
-      if isExclusive { kernel.door.open(kernel.ring, kernel.workers) }
-    }
+    // Also when nothing was published: then what waits goes on where it would have gone.
+    defer { if isExclusive { kernel.door.open(kernel.ring, kernel.workers) } }
     if transaction.isLost || !publish(plan, loaded, &transaction) {
       // What serves goes on. Only slots that have changed places already need a generation, to change back.
       abandon(movers)

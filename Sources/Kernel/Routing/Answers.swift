@@ -74,6 +74,9 @@ struct CallFailure: Sendable {
     retryAfterMs = result.pointee.retry_after_ms
   }
 
+  /// What it says, or the name of its code.
+  var reason: String { message.isEmpty ? CodeNames.name(code) : message }
+
   static let tooManyCalls = CallFailure(
     code: BP_RESOURCE_EXHAUSTED, "too many calls are open in this slot (limits.in_flight_per_slot_max)",
     isRetryable: true)

@@ -106,8 +106,8 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   /// finished where it began.
   private func moveOn() {
     let ring = caller.kernel.ring
-    guard let fresh = ring.acquireAdmitted() else { return }
-    guard fresh.number != lease.number, !fresh.generation.backends.isEmpty else { return ring.release(fresh) }
+    guard let fresh = ring.acquire(newerThan: lease) else { return }
+    guard !fresh.generation.backends.isEmpty else { return ring.release(fresh) }
     ring.release(lease)
     lease = fresh
     generation.store(fresh.number, ordering: .relaxed)

@@ -55,7 +55,7 @@ enum ReadPath {
     if pending != 0 || frame.isAnswered { return pending }
     if frame.hasMoved {
       let ring = caller.kernel.ring
-      guard let fresh = ring.acquireAdmitted(), fresh.number != lease.number else {
+      guard let fresh = ring.acquire(newerThan: lease) else {
         Answers.complete(completion, of: caller, .slotGone, as: bp_read_result.self)
         return 0
       }

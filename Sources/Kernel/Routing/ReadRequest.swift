@@ -88,11 +88,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   /// Begins anew in the published generation, because a backend of ours has been replaced. False when there is none.
   private func moveOn() -> Bool {
     let ring = caller.kernel.ring
-    guard let fresh = ring.acquireAdmitted() else { return false }
-    guard fresh.number != lease.number else {
-      ring.release(fresh)
-      return false
-    }
+    guard let fresh = ring.acquire(newerThan: lease) else { return false }
     ring.release(lease)
     lease = fresh
     generation.store(fresh.number, ordering: .relaxed)

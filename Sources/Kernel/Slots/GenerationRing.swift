@@ -73,6 +73,14 @@ final class GenerationRing: @unchecked Sendable {
     }
   }
 
+  /// A lease on the published generation when that is another than `lease` holds; nil, and nothing taken, when not.
+  func acquire(newerThan lease: Lease) -> Lease? {
+    guard let fresh = acquireAdmitted() else { return nil }
+    if fresh.number != lease.number { return fresh }
+    release(fresh)
+    return nil
+  }
+
   /// Gives no lease to requests that begin, until `unpark`. The reload thread only.
   func park() { current.bitwiseOr(GenerationRing.parkedBit, ordering: .sequentiallyConsistent) }
 

@@ -144,7 +144,7 @@ final class StateTransfer {
       throw .failed("the successor had not taken it in time (reload.handover_timeout_ms)")
     }
     guard let failure = ended else { return }
-    let reason = failure.message.isEmpty ? CodeNames.name(failure.code) : failure.message
+    let reason = failure.reason
     // state.h: said to the first chunk and to no other.
     if failure.code == BP_UNIMPLEMENTED, phase == BP_STATE_SNAPSHOT, sequence == 0 { throw .unreadable(reason) }
     throw .failed("the successor did not take it: \(reason)")
@@ -299,7 +299,7 @@ private final class Export: @unchecked Sendable {
       if let chunk { return chunk }
       if let end {
         guard let failure = end else { return nil }
-        let reason = failure.message.isEmpty ? CodeNames.name(failure.code) : failure.message
+        let reason = failure.reason
         throw .failed("it could not be exported: \(reason)")
       }
       guard news.get(untilNs: deadlineNs) != nil else {
