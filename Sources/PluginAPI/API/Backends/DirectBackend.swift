@@ -41,10 +41,12 @@ public struct BackendModes: Sendable {
   public var isAtomic: Bool
   /// Keeps versions and honours `Condition.version`.
   public var keepsVersions: Bool
+  /// The records are another node's (`BP_BACKEND_REMOTE`).
+  public var isRemote: Bool
 
   public init(
     apply: CallMode, read: CallMode, scan: CallMode, durability: Durability, isAtomic: Bool = true,
-    keepsVersions: Bool = true
+    keepsVersions: Bool = true, isRemote: Bool = false
   ) {
     self.apply = apply
     self.read = read
@@ -52,6 +54,7 @@ public struct BackendModes: Sendable {
     self.durability = durability
     self.isAtomic = isAtomic
     self.keepsVersions = keepsVersions
+    self.isRemote = isRemote
   }
 }
 
