@@ -96,8 +96,9 @@ let transports: [Target] =
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
+  .target(name: "HeapShim", path: "Tests/HeapShim"),
   .target(
-    name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance",
+    name: "Conformance", dependencies: ["ListQuery", "HeapShim", pluginAPI, pluginTestHost], path: "Tests/Conformance",
     // The optimiser of Swift 6.3.1 crashes while it splits the coroutine of TransportChecks.run.
     swiftSettings: swift6 + [.unsafeFlags(["-Onone"], .when(configuration: .release))]),
   .testTarget(
