@@ -114,11 +114,12 @@ final class ToyBackend: DirectBackend, HandsOverState {
       return failed
     }
     if let failed { return unit.preconditionFailed(op: failed) }
+    guard fault == .acknowledgesEarly else { return complete(unit) }
+    // After the completion the unit is no longer there.
+    let uris = (0..<unit.count).map { key(unit[$0].uri.text) }
     complete(unit)
-    if fault == .acknowledgesEarly {
-      usleep(300)
-      state.withLock { $0.shown = $0.records }
-    }
+    usleep(300)
+    state.withLock { state in for uri in uris { state.shown[uri] = state.records[uri] } }
   }
 
   /// Looks and writes in two steps.

@@ -169,7 +169,7 @@ static void apply(void *opaque, const bp_unit *units, uint32_t units_count) {
 static void read_records(void *opaque, const bp_read *reads, uint32_t reads_count) {
   instance *self = opaque;
 #ifdef FAULT_LOSE_MEMORY
-  *(volatile char *)malloc(48) = 1;
+  *(volatile char *)malloc(100) = 1;
 #endif
   for (uint32_t number = 0; number < reads_count; number++) {
     const bp_read *read = (const bp_read *)((const char *)reads + (size_t)number * reads->size);
