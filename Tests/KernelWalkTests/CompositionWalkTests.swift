@@ -57,7 +57,7 @@ struct CompositionWalkTests {
       for round in 0..<100 { _ = walk.node.receive("acct://toy/\(thread)/\(round)", "1") }
     }
     #expect(eventually { walk.backends[0].records.count == 800 })
-    let batches = walk.backends[0].batches
+    let batches = walk.backends[0].unitBatches
     #expect(batches.reduce(0, +) == 800)
     #expect(batches.allSatisfy { $0 >= 1 && $0 <= ApplyQueue.unitsMax })
     #expect(eventually { walk.node.context.requests.count == 0 })
