@@ -73,6 +73,12 @@ typedef struct bp_scan_result {
 #define BP_BACKEND_ATOMIC 1u
 /* Keeps bp_record.version and honours BP_IF_VERSION. */
 #define BP_BACKEND_VERSIONS 2u
+/* Another node keeps the records, and receives each message anew. So ts_ms of a record is that node's; a condition other
+ * than BP_IF_ANY is answered with BP_UNIMPLEMENTED; scan is for prefixes that name a program ("mutable://open/") and may
+ * leave all but the URI of its items 0; and a unit of several ops is handed over although it is not ATOMIC: when its ops
+ * are what follows from the first (an envelope and its outputs), the first is sent and the other node applies them all
+ * or none as far as it can; else the answer is BP_UNIMPLEMENTED. */
+#define BP_BACKEND_REMOTE 4u
 
 typedef struct bp_backend {
   uint32_t size;
