@@ -55,7 +55,8 @@ final class Line: Sendable {
     configuration.httpVersion = .http1Only
     configuration.timeout = .init(connect: .milliseconds(Int64(settings.connectTimeoutMs)))
     configuration.connectionPool.idleTimeout = .milliseconds(Int64(settings.idleTimeoutMs))
-    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = settings.connectionsMax
+    // `Remote` gives out the turns, and never more than these.
+    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 2 * settings.connectionsMax
     // A request that cannot be sent now is answered now: whoever asks may have another backend.
     configuration.connectionPool.retryConnectionEstablishment = false
     if name != address { configuration.dnsOverride = [name: address] }

@@ -25,6 +25,7 @@ final class Sending: Sendable {
   }
 
   var isExpired: Bool { isPast(request.deadlineNs) }
+  var isForwarded: Bool { request.key?.isGiven == true }
 }
 
 /// Whether a time on CLOCK_MONOTONIC has come; 0 never does.
@@ -33,6 +34,9 @@ func isPast(_ deadlineNs: UInt64) -> Bool {
 }
 
 /// The other node: at most `connections_max` requests at once, the others wait in order.
+///
+/// What another node sent on has as many turns of its own and never waits: nodes that are each other's backends would
+/// wait for one another.
 final class Remote: Sendable {
   let settings: Settings
   let group: MultiThreadedEventLoopGroup
@@ -45,6 +49,7 @@ final class Remote: Sendable {
     /// Without new requests; shut down when their last one has ended.
     var retired: [Line] = []
     var running = 0
+    var runningForwarded = 0
     var waiting: [Sending] = []
     /// Where `waiting` begins: what is before has been sent.
     var first = 0
@@ -54,7 +59,7 @@ final class Remote: Sendable {
     var idle: EventLoopPromise<Void>?
 
     var waitingCount: Int { waiting.count - first }
-    var isIdle: Bool { running == 0 && waitingCount == 0 }
+    var isIdle: Bool { running == 0 && runningForwarded == 0 && waitingCount == 0 }
 
     mutating func popWaiting() -> Sending? {
       guard first < waiting.count else { return nil }
@@ -121,6 +126,16 @@ final class Remote: Sendable {
     enum Fate { case go, wait, refuse(Failure) }
     let fate = state.withLock { state -> Fate in
       if state.isClosed { return .refuse(.unavailable("the HTTP backend is stopping")) }
+      if sending.isForwarded {
+        guard state.runningForwarded < settings.connectionsMax else {
+          return .refuse(
+            .exhausted(
+              "\(settings.connectionsMax) requests of other nodes are on their way to \(settings.remote.text), which is "
+                + "connections_max; ask more slowly or raise it", retryAfterMs: 100))
+        }
+        state.runningForwarded += 1
+        return .go
+      }
       if state.running < settings.connectionsMax {
         state.running += 1
         return .go
@@ -152,17 +167,17 @@ final class Remote: Sendable {
     }
   }
 
-  /// With a turn that `ended` gives back.
+  /// With a turn, which `ended` passes on.
   private func run(_ sending: Sending, attempt: Int = 0) {
-    if case .ended = sending.state.withLock({ $0 }) { return ended() }
+    if case .ended = sending.state.withLock({ $0 }) { return ended(sending) }
     if sending.isExpired {
       finish(sending, .failure(.expired(settings)))
-      return ended()
+      return ended(sending)
     }
     let (line, absence, isClosed) = state.withLock { ($0.line, $0.absence, $0.isClosed) }
     guard let line, !isClosed else {
       finish(sending, .failure(isClosed ? .unavailable("the HTTP backend is stopping") : absence))
-      return ended()
+      return ended(sending)
     }
     let number = line.send(sending.request) { [self] result in
       switch result {
@@ -177,7 +192,7 @@ final class Remote: Sendable {
         health.failed(ending.problem)
         finish(sending, .failure(ending.problem.failure))
       }
-      ended()
+      ended(sending)
     }
     // A request that has ended meanwhile stays ended.
     sending.state.withLock { state in
@@ -200,10 +215,14 @@ final class Remote: Sendable {
   }
 
   /// A turn is free.
-  private func ended() {
+  private func ended(_ sending: Sending) {
     let (next, idle) = state.withLock { state -> (Sending?, EventLoopPromise<Void>?) in
-      if let next = state.popWaiting() { return (next, nil) }
-      state.running -= 1
+      if sending.isForwarded {
+        state.runningForwarded -= 1
+      } else {
+        if let next = state.popWaiting() { return (next, nil) }
+        state.running -= 1
+      }
       guard state.isIdle else { return (nil, nil) }
       defer { state.idle = nil }
       return (nil, state.idle)

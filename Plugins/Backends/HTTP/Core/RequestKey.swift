@@ -7,14 +7,26 @@ struct RequestKey: Hashable, Sendable {
   let high: UInt64
   let low: UInt64
 
+  /// It came with the request: another node sent it, or a client that gives names itself.
+  let isGiven: Bool
+
   init(_ call: bp_call?) {
     if let call, call.idempotency_key_high | call.idempotency_key_low != 0 {
       high = call.idempotency_key_high
       low = call.idempotency_key_low
+      isGiven = true
     } else {
       high = .random(in: 1 ... .max)
       low = .random(in: .min ... .max)
+      isGiven = false
     }
+  }
+
+  static func == (left: RequestKey, right: RequestKey) -> Bool { left.high == right.high && left.low == right.low }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(high)
+    hasher.combine(low)
   }
 
   /// Thirty-two lower-case hexadecimal digits.

@@ -9,7 +9,7 @@ final class WriteJob: @unchecked Sendable {
   let request: RemoteRequest
   let isDelete: Bool
   let entry: LoopGuard.Entry
-  /// Every URI it writes, each once.
+  /// Every URI it writes, each once; empty: it goes out at once.
   let uris: [String]
   fileprivate var predecessorsCount = 0
   fileprivate var followers: [WriteJob] = []

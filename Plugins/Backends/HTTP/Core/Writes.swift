@@ -38,6 +38,9 @@ struct Writes: Sendable {
     if unit.count > 1 {
       uris = Array(Set((0..<unit.count).map { String(decoding: unit[$0].uri.bytes, as: UTF8.self) }))
     }
+    // What another node sent on must not wait for what began here: that may be waiting for the same node. Nor need it:
+    // the node that sent it lets only one write to a URI out at a time.
+    if key.isGiven { uris = [] }
     let job = WriteJob(unit, request, isDelete: first.isDelete, entry: entry, uris: uris)
     switch order.enter(job) {
     case .first: send(job)
