@@ -137,6 +137,9 @@ let tests: [Target] = [
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
+  // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
+  .target(name: "ServerTesting", path: "Tests/ServerTesting", swiftSettings: swift6),
+  .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
   .testTarget(
     name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
   ),

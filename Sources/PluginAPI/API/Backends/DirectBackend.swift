@@ -41,7 +41,7 @@ public struct BackendModes: Sendable {
   public var isAtomic: Bool
   /// Keeps versions and honours `Condition.version`.
   public var keepsVersions: Bool
-  /// Another node keeps the records (backend.h, `BP_BACKEND_REMOTE`).
+  /// The records are another node's (`BP_BACKEND_REMOTE`).
   public var isRemote: Bool
 
   public init(

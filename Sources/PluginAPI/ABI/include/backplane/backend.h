@@ -73,11 +73,12 @@ typedef struct bp_scan_result {
 #define BP_BACKEND_ATOMIC 1u
 /* Keeps bp_record.version and honours BP_IF_VERSION. */
 #define BP_BACKEND_VERSIONS 2u
-/* Another node keeps the records, and receives each message anew. So ts_ms of a record is that node's; a condition other
- * than BP_IF_ANY is answered with BP_UNIMPLEMENTED; scan is for prefixes that name a program ("mutable://open/") and may
- * leave all but the URI of its items 0; and a unit of several ops is handed over although it is not ATOMIC: when its ops
- * are what follows from the first (an envelope and its outputs), the first is sent and the other node applies them all
- * or none as far as it can; else the answer is BP_UNIMPLEMENTED. */
+/* The records are another node's, which receives each message anew over a protocol that does not carry everything: ts_ms
+ * of what is read and scanned is that node's own, BP_IF_ABSENT and BP_IF_PRESENT may be BP_UNIMPLEMENTED, a scan takes a
+ * prefix that names a program at least ("mutable://open/") and refuses shorter ones with BP_UNIMPLEMENTED, and of an item
+ * only the URI is sure. Units of several ops come to it although it is not ATOMIC: one whose ops are what follows from
+ * its first (an envelope and its outputs) is applied by sending that first one on, as a whole as far as the other node
+ * can; any other is BP_UNIMPLEMENTED. Everything else holds. */
 #define BP_BACKEND_REMOTE 4u
 
 typedef struct bp_backend {
