@@ -15,6 +15,10 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
     case held
     /// Reads wait in `heldReads` until the test calls `finish`.
     case heldReads
+    /// Likewise, on threads of the host's.
+    case blockingHeldReads
+    /// It says that everything completes before it returns, and holds its reads all the same.
+    case unfaithful
   }
 
   struct Stored: Sendable, Equatable {
@@ -33,7 +37,7 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   let held = Inbox<Held>()
   let heldReads = Inbox<UncheckedRead>()
   let cancelled = Inbox<bp_token>()
-  private let state = Mutex<(records: [String: Stored], reads: [String])>(([:], []))
+  private let state = Mutex<(records: [String: Stored], reads: [String], batches: [Int])>(([:], [], []))
   private let thread = WorkerPool(name: "scripted", threads: 1, queueMax: 1000)
   private let style: Style
   private let durability: UInt32
@@ -42,11 +46,18 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   var records: [String: Stored] { state.withLock { $0.records } }
   /// The URIs that were asked for, in order.
   var reads: [String] { state.withLock { $0.reads } }
+  /// How many reads came with each call, in order.
+  var batches: [Int] { state.withLock { $0.batches } }
 
   init(_ style: Style, durability: UInt32 = BP_DURABILITY_MEMORY) {
     self.style = style
     self.durability = durability
-    let readMode = style == .direct ? BP_MODE_DIRECT : BP_MODE_ASYNC
+    let readMode =
+      switch style {
+      case .direct, .unfaithful: BP_MODE_DIRECT
+      case .blockingHeldReads: BP_MODE_BLOCKING
+      default: BP_MODE_ASYNC
+      }
     kind = ScriptedPlugin.constant(
       bp_backend(
         size: UInt32(MemoryLayout<bp_backend>.size), flags: BP_BACKEND_ATOMIC | BP_BACKEND_VERSIONS,
@@ -55,6 +66,7 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
           for index in 0..<Int(count) { backend(pointer).submit(Held(unit: units![index])) }
         },
         read: { pointer, reads, count in
+          backend(pointer).state.withLock { $0.batches.append(Int(count)) }
           for index in 0..<Int(count) { backend(pointer).submit(UncheckedRead(read: reads![index])) }
         },
         scan: { pointer, scan in
@@ -72,14 +84,14 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
 
   private func submit(_ held: Held) {
     switch style {
-    case .direct: finish(held)
-    case .ownThread, .heldReads: _ = thread.submit { self.finish(held) }
+    case .direct, .unfaithful: finish(held)
+    case .ownThread, .heldReads, .blockingHeldReads: _ = thread.submit { self.finish(held) }
     case .held: self.held.put(held)
     }
   }
 
   private func submit(_ read: UncheckedRead) {
-    if style == .heldReads { return heldReads.put(read) }
+    if [.heldReads, .blockingHeldReads, .unfaithful].contains(style) { return heldReads.put(read) }
     if style == .direct { self.read(read.read) } else { _ = thread.submit { self.read(read.read) } }
   }
 

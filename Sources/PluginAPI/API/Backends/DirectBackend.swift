@@ -10,14 +10,27 @@ public protocol DirectBackend: Plugin {
   /// Reads one record.
   func read(_ call: ReadCall)
 
+  /// Reads the records that are asked for together, two or more; by default one after the other with `read(_:)`. For a
+  /// backend that can have them in one round trip. The batch is valid during the call, a read until it is completed.
+  func read(_ batch: ReadBatch)
+
   /// One page of a scan.
   func scan(_ call: ScanCall)
+
+  /// The total below a prefix, and one page from the middle (backend_query.h). Called when `modes.query` says how.
+  func query(_ call: QueryCall)
 
   /// The caller of `token` has given up. Best effort; complete it all the same.
   func cancel(_ token: bp_token)
 }
 
 extension DirectBackend {
+  public func read(_ batch: ReadBatch) {
+    for index in 0..<batch.count { read(batch[index]) }
+  }
+
+  public func query(_ call: QueryCall) { call.notCheaper() }
+
   public func cancel(_ token: bp_token) {}
 }
 
@@ -35,6 +48,8 @@ public struct BackendModes: Sendable {
   public var apply: CallMode
   public var read: CallMode
   public var scan: CallMode
+  /// Nil: the backend has no `query`, and lists are scans.
+  public var query: CallMode?
   /// The best that apply acknowledges.
   public var durability: Durability
   /// A unit of several ops is all or nothing.
@@ -45,12 +60,13 @@ public struct BackendModes: Sendable {
   public var isRemote: Bool
 
   public init(
-    apply: CallMode, read: CallMode, scan: CallMode, durability: Durability, isAtomic: Bool = true,
-    keepsVersions: Bool = true, isRemote: Bool = false
+    apply: CallMode, read: CallMode, scan: CallMode, query: CallMode? = nil, durability: Durability,
+    isAtomic: Bool = true, keepsVersions: Bool = true, isRemote: Bool = false
   ) {
     self.apply = apply
     self.read = read
     self.scan = scan
+    self.query = query
     self.durability = durability
     self.isAtomic = isAtomic
     self.keepsVersions = keepsVersions
@@ -117,6 +133,26 @@ public struct UnitCall: @unchecked Sendable {
   }
 
   public func fail(_ failure: Failure) { host.fail(unit.token, failure, as: bp_write_result.self) }
+}
+
+/// The reads of one submission.
+public struct ReadBatch {
+  @usableFromInline let host: HostHandle
+  @usableFromInline let first: UnsafePointer<bp_read>
+  public let count: Int
+
+  @usableFromInline init(host: HostHandle, first: UnsafePointer<bp_read>, count: Int) {
+    self.host = host
+    self.first = first
+    self.count = count
+  }
+
+  @inlinable public subscript(index: Int) -> ReadCall {
+    // Arrays of sized structs are walked by the size of their first element (core.h).
+    let read = UnsafeRawPointer(first).advanced(by: index * Int(first.pointee.size))
+      .assumingMemoryBound(to: bp_read.self)
+    return ReadCall(host: host, request: read.pointee)
+  }
 }
 
 /// One record to read.
