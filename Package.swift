@@ -91,7 +91,7 @@ let backends: [Target] =
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
   + plugin(
     "HTTPBackend", at: "Plugins/Backends/HTTP",
-    dependencies: ["BackendSupport", "JSONText", "URIText", asyncHTTPClient, nioTLS] + nio)
+    dependencies: ["BackendSupport", "ICUShim", "JSONText", "URIText", asyncHTTPClient, nioTLS] + nio)
 
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -144,6 +144,10 @@ let tests: [Target] = [
     name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
   ),
   .testTarget(
+    name: "HTTPBackendTests",
+    dependencies: ["HTTPBackend", "BackendTesting", "BackendSupport", pluginAPI, nioTLS] + nio,
+    swiftSettings: swift6),
+  .testTarget(
     name: "SQLiteBackendTests",
     dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
     swiftSettings: swift6),
@@ -180,6 +184,8 @@ let nodeTests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(

@@ -49,6 +49,8 @@ final class FakeNode: Sendable {
   var asked: [Asked] { state.withLock { $0.asked } }
   var connectionsCount: Int { state.withLock { $0.connectionsCount } }
 
+  var openConnectionsCount: Int { state.withLock { $0.channels.count } }
+
   init(port: Int = 0, tls: NIOSSLContext? = nil, _ script: @escaping Script) throws {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let box = Box()
@@ -89,6 +91,11 @@ final class FakeNode: Sendable {
       return state.channels
     }
     for channel in channels { try? channel.close().wait() }
+  }
+
+  /// An answer after which the connection ends, and says so.
+  static func closing(_ status: Int, _ text: String) -> [UInt8] {
+    Handler.answer(status, Array(text.utf8), [("content-type", "application/json"), ("connection", "close")])
   }
 
   /// Lets the held answers go.

@@ -15,7 +15,8 @@ enum AnswerFailure {
     case 401, 403, 407:
       return Failure(
         code: BP_UNAVAILABLE,
-        "\(name) refuses the credentials of url, or wants some (status \(answer.status)); correct its user and password")
+        "\(name) refuses the credentials of url, or wants some (status \(answer.status)); correct its user and password"
+      )
     case 404, 405:
       return Failure(code: BP_UNAVAILABLE, "no node answers at \(name) (status \(answer.status)); correct url")
     case 408, 425:

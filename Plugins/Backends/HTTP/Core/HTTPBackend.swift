@@ -5,8 +5,8 @@ import Synchronization
 public final class HTTPBackend: DirectBackend {
   public static var modes: BackendModes {
     BackendModes(
-      apply: .async, read: .async, scan: .blocking, durability: .quorum, isAtomic: false, keepsVersions: false,
-      isRemote: true)
+      apply: .async, read: .async, scan: .blocking, query: .blocking, durability: .quorum, isAtomic: false,
+      keepsVersions: false, isRemote: true)
   }
   /// The executor starts and stops; the first look at the remote blocks one of its threads.
   public static var threads: Int { 1 }
@@ -44,7 +44,7 @@ public final class HTTPBackend: DirectBackend {
     let (loops, calls) = (LoopGuard(), OpenCalls())
     let made = Running(
       remote: remote, monitor: monitor, calls: calls, writes: Writes(remote, loops, calls, metrics),
-      reads: Reads(remote: remote, loops: loops, calls: calls, metrics: metrics),
+      reads: Reads(remote, loops, calls, metrics),
       scans: Scans(remote, loops, calls, metrics))
     running.withLock { $0 = made }
   }
@@ -82,7 +82,20 @@ public final class HTTPBackend: DirectBackend {
     running.reads.submit(call)
   }
 
+  public func read(_ batch: ReadBatch) {
+    guard let running = running.withLock({ $0 }) else {
+      for index in 0..<batch.count { batch[index].fail(Self.notStarted) }
+      return
+    }
+    running.reads.submit(batch)
+  }
+
   public func scan(_ call: ScanCall) {
+    guard let running = running.withLock({ $0 }) else { return call.fail(Self.notStarted) }
+    running.scans.run(call)
+  }
+
+  public func query(_ call: QueryCall) {
     guard let running = running.withLock({ $0 }) else { return call.fail(Self.notStarted) }
     running.scans.run(call)
   }

@@ -16,7 +16,8 @@ enum HealthCheck {
     switch answer.status {
     case 200...299: return .healthy
     case 300...399:
-      return .misconfigured("\(name) answers with a redirect, which is not followed; give the address it leads to as url")
+      return .misconfigured(
+        "\(name) answers with a redirect, which is not followed; give the address it leads to as url")
     case 401, 403, 407:
       return .misconfigured("\(name) refuses the credentials of url, or wants some; correct its user and password")
     case 404, 405:

@@ -72,7 +72,8 @@ struct ListPages {
     for _ in 0..<Self.attemptsMax {
       if let found = try attempt() { return found }
     }
-    throw .unavailable("the records below \(name) change faster than they can be listed; try again", retryAfterMs: 1_000)
+    throw .unavailable(
+      "the records below \(name) change faster than they can be listed; try again", retryAfterMs: 1_000)
   }
 
   /// Nil when the windows came apart.
@@ -85,7 +86,8 @@ struct ListPages {
     guard end < first.total else { return seen }
     while true {
       guard limit >= 4 else {
-        throw Failure(code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
+        throw Failure(
+          code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
       }
       // The multiple of a length of at most `limit` that lies best before the end.
       let wanted = end - limit / 4

@@ -30,9 +30,11 @@ struct RemoteProblem {
     (kind, failure) =
       switch error {
       case let error as HTTPClientError where error == .connectTimeout || error == .tlsHandshakeTimeout:
-        make(.unreachable, "\(name) did not accept a connection within connect_timeout_ms (\(settings.connectTimeoutMs))")
+        make(
+          .unreachable, "\(name) did not accept a connection within connect_timeout_ms (\(settings.connectTimeoutMs))")
       case let error as HTTPClientError where error == .getConnectionFromPoolTimeout:
-        make(.unreachable, "no connection to \(name) was to be had within connect_timeout_ms (\(settings.connectTimeoutMs))")
+        make(
+          .unreachable, "no connection to \(name) came about within connect_timeout_ms (\(settings.connectTimeoutMs))")
       case let error as HTTPClientError where error == .deadlineExceeded && isCallersDeadline:
         (
           .timedOut,

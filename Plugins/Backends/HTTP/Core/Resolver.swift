@@ -25,7 +25,8 @@ enum Resolver {
     let error = getaddrinfo(host, nil, &hints, &list)
     defer { if let list { freeaddrinfo(list) } }
     guard error == 0 else {
-      let isPermanent = error == EAI_NONAME || error == -5 /* EAI_NODATA */
+      // EAI_NODATA is -5 and stands behind a feature macro: a name without addresses.
+      let isPermanent = error == EAI_NONAME || error == -5
       throw Problem(
         message: isPermanent
           ? "the host \(host) of url is not known; correct url, or the name service"

@@ -39,7 +39,8 @@ struct TLSSettings: Sendable {
         problems.append(
           ConfigurationProblem(
             pointer: "/\(key)",
-            message: "\(file), which is \(key), is missing or is no PEM file of that kind; correct the path or the file"))
+            message: "\(file), which is \(key), is missing or is no PEM file of that kind; correct the path or the file"
+          ))
         return nil
       }
     }
@@ -49,14 +50,16 @@ struct TLSSettings: Sendable {
     if let chain = read("tls_certificate_file", keys.tlsCertificateFile, Self.certificates) {
       made.certificateChain = chain.map { .certificate($0) }
     }
-    if let key = read("tls_private_key_file", keys.tlsPrivateKeyFile, { try NIOSSLPrivateKey(file: $0, format: .pem) }) {
+    if let key = read("tls_private_key_file", keys.tlsPrivateKeyFile, { try NIOSSLPrivateKey(file: $0, format: .pem) })
+    {
       made.privateKey = .privateKey(key)
     }
     if (keys.tlsCertificateFile == nil) != (keys.tlsPrivateKeyFile == nil) {
       let missing = keys.tlsCertificateFile == nil ? "tls_certificate_file" : "tls_private_key_file"
       problems.append(
         ConfigurationProblem(
-          pointer: "/\(missing)", message: "a client certificate needs both its file and its key's; \(missing) is missing"))
+          pointer: "/\(missing)",
+          message: "a client certificate is two files, its own and its key's; \(missing) is missing"))
     }
     if let name = keys.tlsServerName {
       let isName =

@@ -1,70 +1,75 @@
 import Glibc
 import PluginAPI
 
-/// URIs in the order of their bytes, each once.
+/// URIs in the order of their names, each once.
 struct URISnapshot: Sendable {
-  private let text: [UInt8]
-  /// Where each lies in `text`, in order.
-  private let places: [Range<Int>]
+  /// Each URI with what it sorts by before it.
+  private let keys: [UInt8]
+  /// Where each lies in `keys`, in order.
+  private let places: [Place]
 
-  var count: Int { places.count }
-
-  init(_ uris: some Collection<String>) {
-    var text: [UInt8] = []
-    var found: [Range<Int>] = []
-    found.reserveCapacity(uris.count)
-    for uri in uris {
-      let start = text.count
-      text.append(contentsOf: uri.utf8)
-      found.append(start..<text.count)
-    }
-    text.withUnsafeBufferPointer { bytes in
-      found.sort { Self.isBefore(bytes, $0, bytes, $1) }
-    }
-    self.text = text
-    places = found
+  private struct Place: Sendable {
+    var start: Int
+    var uri: Int
+    var end: Int
   }
 
-  private static func isBefore(
-    _ left: UnsafeBufferPointer<UInt8>, _ leftRange: Range<Int>, _ right: UnsafeBufferPointer<UInt8>,
-    _ rightRange: Range<Int>
-  ) -> Bool {
-    let shared = min(leftRange.count, rightRange.count)
-    let order =
-      shared == 0
-      ? 0 : memcmp(left.baseAddress! + leftRange.lowerBound, right.baseAddress! + rightRange.lowerBound, shared)
-    return order != 0 ? order < 0 : leftRange.count < rightRange.count
+  init(_ uris: some Collection<String>) throws(Failure) {
+    let order = try NameOrder()
+    var keys: [UInt8] = []
+    var places: [Place] = []
+    places.reserveCapacity(uris.count)
+    for uri in uris {
+      let text = Array(uri.utf8)
+      let start = keys.count
+      try text.withUnsafeBufferPointer { bytes throws(Failure) in try order.appendKey(of: bytes, to: &keys) }
+      places.append(Place(start: start, uri: keys.count - text.count, end: keys.count))
+    }
+    keys.withUnsafeBufferPointer { bytes in
+      places.sort {
+        NameOrder.isBefore(
+          BorrowedBytes(rebasing: bytes[$0.start..<$0.end]), BorrowedBytes(rebasing: bytes[$1.start..<$1.end]))
+      }
+    }
+    self.keys = keys
+    self.places = places
   }
 
   /// Calls `body` with at most `limit` URIs that begin with `prefix` and come after `cursor`, and says whether there are
   /// more; the views are valid during the call.
   func page(
     prefix: BorrowedBytes, after cursor: BorrowedBytes, limit: Int, _ body: (_ uris: [bp_view], _ hasMore: Bool) -> Void
-  ) {
-    text.withUnsafeBufferPointer { bytes in
-      var low = 0
-      var high = places.count
-      while low < high {
-        let middle = (low + high) / 2
-        let isAfter =
-          cursor.isEmpty
-          ? !Self.isBefore(bytes, places[middle], prefix, 0..<prefix.count)
-          : Self.isBefore(cursor, 0..<cursor.count, bytes, places[middle])
-        if isAfter { high = middle } else { low = middle + 1 }
-      }
-      var uris: [bp_view] = []
-      var hasMore = false
-      for place in places[low...] {
-        let uri = BorrowedBytes(rebasing: bytes[place])
-        // What begins with the prefix lies together.
-        guard uri.count >= prefix.count, memcmp(uri.baseAddress!, prefix.baseAddress!, prefix.count) == 0 else { break }
-        if uris.count == limit {
-          hasMore = true
-          break
+  ) throws(Failure) {
+    var after: [UInt8] = []
+    if !cursor.isEmpty { try NameOrder().appendKey(of: cursor, to: &after) }
+    keys.withUnsafeBufferPointer { bytes in
+      after.withUnsafeBufferPointer { after in
+        var low = 0
+        var high = after.isEmpty ? 0 : places.count
+        while low < high {
+          let middle = (low + high) / 2
+          let place = places[middle]
+          if NameOrder.isBefore(after, BorrowedBytes(rebasing: bytes[place.start..<place.end])) {
+            high = middle
+          } else {
+            low = middle + 1
+          }
         }
-        uris.append(bp_view(uri))
+        var uris: [bp_view] = []
+        var hasMore = false
+        for place in places[low...] {
+          let uri = BorrowedBytes(rebasing: bytes[place.uri..<place.end])
+          guard uri.count >= prefix.count, memcmp(uri.baseAddress!, prefix.baseAddress!, prefix.count) == 0 else {
+            continue
+          }
+          if uris.count == limit {
+            hasMore = true
+            break
+          }
+          uris.append(bp_view(uri))
+        }
+        body(uris, hasMore)
       }
-      body(uris, hasMore)
     }
   }
 }
