@@ -56,10 +56,12 @@ public struct BackendModes: Sendable {
   public var isAtomic: Bool
   /// Keeps versions and honours `Condition.version`.
   public var keepsVersions: Bool
+  /// The records are another node's (`BP_BACKEND_REMOTE`).
+  public var isRemote: Bool
 
   public init(
     apply: CallMode, read: CallMode, scan: CallMode, query: CallMode? = nil, durability: Durability,
-    isAtomic: Bool = true, keepsVersions: Bool = true
+    isAtomic: Bool = true, keepsVersions: Bool = true, isRemote: Bool = false
   ) {
     self.apply = apply
     self.read = read
@@ -68,6 +70,7 @@ public struct BackendModes: Sendable {
     self.durability = durability
     self.isAtomic = isAtomic
     self.keepsVersions = keepsVersions
+    self.isRemote = isRemote
   }
 }
 
@@ -103,6 +106,8 @@ public struct UnitCall: @unchecked Sendable {
   }
 
   @inlinable public var token: bp_token { unit.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  @inlinable public var header: bp_call? { unit.call?.pointee }
   @inlinable public var timestampMs: UInt64 { unit.ts_ms }
   @inlinable public var version: UInt64 { unit.version }
   @inlinable public var count: Int { Int(unit.ops_count) }
@@ -162,6 +167,8 @@ public struct ReadCall: @unchecked Sendable {
   }
 
   @inlinable public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  @inlinable public var header: bp_call? { request.call?.pointee }
   /// In normal form.
   @inlinable public var uri: BorrowedBytes { request.uri.bytes }
   /// Only existence, time and version are asked for.
@@ -194,6 +201,8 @@ public struct ScanCall: @unchecked Sendable {
   let request: bp_scan
 
   public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  public var header: bp_call? { request.call?.pointee }
   public var prefix: BorrowedBytes { request.prefix.bytes }
   /// Empty: from the beginning.
   public var cursor: BorrowedBytes { request.cursor.bytes }
