@@ -83,6 +83,9 @@ let backends: [Target] =
     .systemLibrary(
       name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
       providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(
+      name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
+      providers: [.apt(["libpq-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
@@ -128,6 +131,8 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+  // Real servers for tests.
+  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
