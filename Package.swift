@@ -89,6 +89,9 @@ let backends: [Target] =
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
+  + plugin(
+    "PostgreSQLBackend", at: "Plugins/Backends/PostgreSQL",
+    dependencies: ["BackendSupport", "CPostgreSQL", "JSONText", "SodiumShim"])
 
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -143,6 +146,9 @@ let tests: [Target] = [
     name: "SQLiteBackendTests",
     dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
     swiftSettings: swift6),
+  .testTarget(
+    name: "PostgreSQLBackendTests",
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting"], swiftSettings: swift6),
   .executableTarget(
     name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
     swiftSettings: swift6),
@@ -205,6 +211,7 @@ let package = Package(
     .executable(name: "backplane-host", targets: ["backplane-host"]),
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
+    pluginLibrary("backplane-backend-postgresql", "PostgreSQLBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
