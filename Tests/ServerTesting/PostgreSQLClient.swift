@@ -8,9 +8,8 @@ public final class PostgreSQLClient {
   public init(_ url: String) throws {
     connection = PQconnectdb(url)!
     guard PQstatus(connection) == CONNECTION_OK else {
-      let message = String(cString: PQerrorMessage(connection))
-      PQfinish(connection)
-      throw ServerProblem(message)
+      // deinit closes it all the same.
+      throw ServerProblem(String(cString: PQerrorMessage(connection)))
     }
   }
 

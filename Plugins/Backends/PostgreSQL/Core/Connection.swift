@@ -53,7 +53,12 @@ final class Connection {
     let hasSeveral = ["host", "hostaddr"].contains { url[$0]?.contains(",") == true }
     if hasSeveral, url["target_session_attrs"] == nil { pairs.append(("target_session_attrs", "primary")) }
     let texts = pairs.map { (strdup($0.keyword), strdup($0.value)) }
-    defer { for (keyword, value) in texts { (free(keyword), free(value)) } }
+    defer {
+      for (keyword, value) in texts {
+        free(keyword)
+        free(value)
+      }
+    }
     let keywords = texts.map { UnsafePointer<CChar>($0.0) } + [nil]
     let values = texts.map { UnsafePointer<CChar>($0.1) } + [nil]
     return PQconnectStartParams(keywords, values, 0)
