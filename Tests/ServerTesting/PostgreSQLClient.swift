@@ -7,6 +7,7 @@ public final class PostgreSQLClient {
 
   public init(_ url: String) throws {
     connection = PQconnectdb(url)!
+    PQsetNoticeProcessor(connection, { _, _ in }, nil)
     guard PQstatus(connection) == CONNECTION_OK else {
       // deinit closes it all the same.
       throw ServerProblem(String(cString: PQerrorMessage(connection)))

@@ -56,7 +56,9 @@ struct ConnectionURL: Sendable {
   /// The text without any secret, in one line, cut to a readable length.
   func redacted(_ text: String) -> String {
     var line = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
-    for secret in secrets { line = line.split(separator: secret, omittingEmptySubsequences: false).joined(separator: "***") }
+    for secret in secrets {
+      line = line.split(separator: secret, omittingEmptySubsequences: false).joined(separator: "***")
+    }
     return line.count > 400 ? "\(line.prefix(400))…" : line
   }
 
@@ -88,7 +90,8 @@ struct ConnectionURL: Sendable {
     let unknown = "invalid URI query parameter: "
     if text.hasPrefix(unknown) {
       let name = text.dropFirst(unknown.count).prefix(80)
-      return "the url has the parameter \(name), which libpq does not know; the backend's own settings are keys of the slot"
+      return
+        "the url has the parameter \(name), which libpq does not know; the backend's own settings are keys of the slot"
     }
     if text.contains("percent-encoded") {
       return "the url has a % that is not followed by two hexadecimal digits, or %00; write %25 for a %"

@@ -25,7 +25,8 @@ final class FirstConnection: @unchecked Sendable {
     self.shared = shared
     let nowNs = monotonicNs()
     let leftNs = deadline.monotonicNs > nowNs ? deadline.monotonicNs - nowNs : 0
-    deadlineNs = deadline.monotonicNs == .max ? .max : nowNs + (leftNs > 2 * Self.reserveNs ? leftNs - Self.reserveNs : leftNs / 2)
+    deadlineNs =
+      deadline.monotonicNs == .max ? .max : nowNs + (leftNs > 2 * Self.reserveNs ? leftNs - Self.reserveNs : leftNs / 2)
     pthread_mutex_init(mutex, nil)
     var attributes = pthread_condattr_t()
     pthread_condattr_init(&attributes)

@@ -113,7 +113,8 @@ struct Layout {
       let name = column.prefix { $0 != " " }
       if found.columns.contains(where: { $0.hasPrefix("\(name) ") && $0 != column }) {
         throw PostgreSQLProblem(
-          .unfit, "the column \(name) of \(table) at \(place) has another type than \(column.dropFirst(name.count + 1))",
+          .unfit,
+          "the column \(name) of \(table) at \(place) has another type than \(column.dropFirst(name.count + 1))",
           place: place)
       }
     }
@@ -127,7 +128,8 @@ struct Layout {
 
   private func make(_ connection: Connection) throws(PostgreSQLProblem) -> Found {
     try connection.run(
-      "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('backplane layout of ' || current_schema || '.\(table)', 0))")
+      "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('backplane layout of ' || current_schema || '.\(table)', 0))"
+    )
     // Somebody else may have been faster.
     let changes = missing(try look(connection))
     if !changes.isEmpty { try connection.run(changes.joined(separator: ";\n")) }

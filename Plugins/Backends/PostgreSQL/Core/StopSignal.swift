@@ -13,7 +13,9 @@ final class StopSignal: Sendable {
 
   init() throws(Failure) {
     var ends: [Int32] = [-1, -1]
-    guard pipe(&ends) == 0 else { throw .unavailable("no descriptor is left for a pipe (error \(errno)); raise the limit") }
+    guard pipe(&ends) == 0 else {
+      throw .unavailable("no descriptor is left for a pipe (error \(errno)); raise the limit")
+    }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     descriptor = ends[0]
     other = ends[1]

@@ -98,7 +98,8 @@ struct WritePlan {
         let key = RecordKey.copy(raw.uri.bytes)
         var mustChange = false
         if raw.condition != BP_IF_ANY {
-          let before: UInt64? = if let own = mine[key] { own } else if let earlier = latest[key] { earlier } else { versions[key] }
+          let before: UInt64? =
+            if let own = mine[key] { own } else if let earlier = latest[key] { earlier } else { versions[key] }
           guard raw.holds(for: before) else {
             outcomes[index] = .preconditionFailed(op: op)
             break
