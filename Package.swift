@@ -86,12 +86,18 @@ let backends: [Target] =
     .systemLibrary(
       name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
       providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(
+      name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
+      providers: [.apt(["libpq-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
   + plugin(
     "HTTPBackend", at: "Plugins/Backends/HTTP",
     dependencies: ["BackendSupport", "ICUShim", "JSONText", "URIText", asyncHTTPClient, nioTLS] + nio)
+  + plugin(
+    "PostgreSQLBackend", at: "Plugins/Backends/PostgreSQL",
+    dependencies: ["BackendSupport", "CPostgreSQL", "JSONText", "SodiumShim"])
 
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -134,6 +140,8 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+  // Real servers for tests.
+  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -151,6 +159,9 @@ let tests: [Target] = [
     name: "SQLiteBackendTests",
     dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
     swiftSettings: swift6),
+  .testTarget(
+    name: "PostgreSQLBackendTests",
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting"], swiftSettings: swift6),
   .executableTarget(
     name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
     swiftSettings: swift6),
@@ -216,6 +227,7 @@ let package = Package(
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
     pluginLibrary("backplane-backend-http", "HTTPBackend"),
+    pluginLibrary("backplane-backend-postgresql", "PostgreSQLBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],

@@ -66,8 +66,10 @@ public final class TestBackend: @unchecked Sendable {
     if code != BP_OK { throw Refused(code: code, lines: lines) }
   }
 
-  public func start() throws {
-    try report { plugin.pointee.start(plugin.pointee.`self`, 0, $0) }
+  /// `withinMs`: the host's limit; nil: none.
+  public func start(withinMs: UInt64? = nil) throws {
+    let deadlineNs = withinMs.map { monotonicNs() + $0 * 1_000_000 } ?? 0
+    try report { plugin.pointee.start(plugin.pointee.`self`, deadlineNs, $0) }
     isStarted = true
   }
 
