@@ -85,6 +85,8 @@ let backends: [Target] =
       providers: [.apt(["libsqlite3-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
+  + [.target(name: "FilesShims", path: "Plugins/Backends/Files/Shims")]
+  + plugin("FilesBackend", at: "Plugins/Backends/Files", dependencies: ["BackendSupport", "FilesShims"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
 
 let schemas: [Target] = plugin(
@@ -200,6 +202,7 @@ let package = Package(
     .executable(name: "backplane-host", targets: ["backplane-host"]),
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
+    pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
