@@ -20,6 +20,8 @@ final class RedoLog {
   static let headerSizeBytes = 40
   static let opSizeBytes = 24
   static let signature: UInt32 = 0x6c66_5042
+  /// What the file has from the beginning: on a full disk something can still be deleted.
+  private static let reservedSizeBytes = 1 << 20
   /// Larger data is written from where it is.
   private static let gatheredSizeBytesMax = 64 << 10
 
@@ -40,6 +42,8 @@ final class RedoLog {
     descriptor = root.log
     path = root.logPath
     self.durability = durability
+    // Where it cannot be had, a full disk will be said when it is needed.
+    _ = posix_fallocate(descriptor, 0, off_t(Self.reservedSizeBytes))
   }
 
   func problem(_ number: Int32, _ action: String = "writing") -> FilesProblem { FilesProblem(number, action, path) }
@@ -85,13 +89,16 @@ final class RedoLog {
     _ = invalidate(mark.offset)
   }
 
-  /// Everything in the log is in place, and as safe there as it was here.
-  func reset() throws(FilesProblem) {
-    guard invalidate(0) else { throw problem(errno) }
+  /// Everything in the log is in place, and as safe there as it was here. A file that has become larger than `sizeBytesMax`
+  /// gives space back.
+  func reset(sizeBytesMax: Int) throws(FilesProblem) {
+    guard invalidate(0), end.offset <= sizeBytesMax || ftruncate(descriptor, off_t(sizeBytesMax)) == 0 else {
+      throw problem(errno)
+    }
     end = Mark()
   }
 
-  /// As `reset`, and gives the space back.
+  /// As `reset`, and gives all space back.
   func empty() throws(FilesProblem) {
     guard ftruncate(descriptor, 0) == 0 else { throw problem(errno) }
     try sync()

@@ -17,6 +17,8 @@ final class UnitWriter {
   private let settings: FilesSettings
   private let limits: RecordLimits
   private let device: dev_t
+  /// For tests: between the log and the first file.
+  private let willPlace: () -> Void
   /// What the units of the batch so far will leave, until they are in place.
   private var overlay: [BorrowedKey: RecordState] = [:]
 
@@ -27,11 +29,14 @@ final class UnitWriter {
   }
 
   /// Puts what a crash left in the log in place.
-  init(_ root: OpenRoot, _ settings: FilesSettings, _ gate: PlacementGate) throws(FilesProblem) {
+  init(
+    _ root: OpenRoot, _ settings: FilesSettings, _ gate: PlacementGate, willPlace: @escaping () -> Void = {}
+  ) throws(FilesProblem) {
     tree = root.tree
     log = RedoLog(root, settings.durability)
     placer = Placer(root)
     self.gate = gate
+    self.willPlace = willPlace
     self.settings = settings
     device = root.device
     limits = RecordLimits(
@@ -80,6 +85,7 @@ final class UnitWriter {
       return outcomes
     }
     loggedCount = accepted.count
+    willPlace()
     put(accepted, &outcomes)
     return outcomes
   }
@@ -159,7 +165,7 @@ final class UnitWriter {
       }
       // A unit that changes nothing needs no log.
       if placements.isEmpty { return .applied(absentCount: absentCount) }
-      try log.append(unit)
+      try append(unit, isFirst: accepted.isEmpty)
     } catch {
       for placement in placements { discard(placement) }
       tree.removeEmptyDirectories(directory)
@@ -168,6 +174,17 @@ final class UnitWriter {
     overlay.merge(after) { _, new in new }
     accepted.append(Accepted(index: index, placements: placements))
     return .applied(absentCount: absentCount)
+  }
+
+  private func append(_ unit: some OpList, isFirst: Bool) throws(FilesProblem) {
+    do throws(FilesProblem) {
+      try log.append(unit)
+    } catch {
+      // On a full disk the log still has the room of what is in place, which is enough to delete something.
+      guard isFirst, error.number == ENOSPC || error.number == EDQUOT, log.end.offset > 0 else { throw error }
+      try checkpoint()
+      try log.append(unit)
+    }
   }
 
   private func notAURI(_ op: bp_op) -> FilesProblem {
@@ -210,7 +227,7 @@ final class UnitWriter {
     if settings.durability != .os, files_sync_filesystem(tree.descriptor) != 0 {
       throw tree.problem(errno, "syncing", [])
     }
-    if log.end.offset > settings.logSizeBytesMax * 2 { try log.empty() } else { try log.reset() }
+    try log.reset(sizeBytesMax: settings.logSizeBytesMax)
   }
 
   /// As `checkpoint`, for the last time.
