@@ -91,6 +91,8 @@ let backends: [Target] =
       providers: [.apt(["libpq-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
+  + [.target(name: "FilesShims", path: "Plugins/Backends/Files/Shims")]
+  + plugin("FilesBackend", at: "Plugins/Backends/Files", dependencies: ["BackendSupport", "FilesShims"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
   + plugin(
     "HTTPBackend", at: "Plugins/Backends/HTTP",
@@ -228,6 +230,7 @@ let package = Package(
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
     pluginLibrary("backplane-backend-http", "HTTPBackend"),
     pluginLibrary("backplane-backend-postgresql", "PostgreSQLBackend"),
+    pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],

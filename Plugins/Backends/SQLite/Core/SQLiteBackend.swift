@@ -12,9 +12,6 @@ public final class SQLiteBackend: DirectBackend {
   }
   public static var threads: Int { 1 }
 
-  /// Items of one page, at most.
-  private static let pageItemsMax = 4_096
-
   private let context: Context
   private let settings: SQLiteSettings
   private let health: HealthReporter
@@ -60,12 +57,7 @@ public final class SQLiteBackend: DirectBackend {
   public func read(_ call: ReadCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
     do throws(SQLiteProblem) {
-      let found = try opened.takeUnretainedValue().find(call.uri, isWithoutData: call.isWithoutData)
-      guard let found else { return call.notFound() }
-      call.found(
-        timestampMs: found.timestampMs, version: found.version, content: Content(rawValue: found.content) ?? .bytes,
-        data: BorrowedBytes(found.data ?? UnsafeMutableBufferPointer(start: nil, count: 0)))
-      found.data?.deallocate()
+      call.complete(try opened.takeUnretainedValue().find(call.uri, isWithoutData: call.isWithoutData))
     } catch {
       health.report(error)
       call.fail(error.failure)
@@ -75,9 +67,9 @@ public final class SQLiteBackend: DirectBackend {
   public func scan(_ call: ScanCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
     do throws(SQLiteProblem) {
-      let page = try opened.takeUnretainedValue()
-        .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, Self.pageItemsMax)))
-      complete(call, page)
+      call.complete(
+        try opened.takeUnretainedValue()
+          .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, FoundPage.itemsMax))))
     } catch {
       health.report(error)
       call.fail(error.failure)
