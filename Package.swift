@@ -136,6 +136,14 @@ let tests: [Target] = [
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
+  // Speaks MongoDB's wire protocol for the tests of that backend.
+  .target(
+    name: "MongoWireServer", dependencies: ["CMongoC", "JSONText", "SodiumShim"], path: "Tests/MongoWireServer",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "MongoDBBackendTests",
+    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(
     name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
   ),
