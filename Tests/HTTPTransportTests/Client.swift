@@ -1,6 +1,6 @@
 import Glibc
 
-/// A raw HTTP client on a blocking socket; every wait ends after ten seconds.
+/// A raw HTTP client on a blocking socket; every wait ends after a minute.
 final class Client {
   struct Response {
     var status: Int
@@ -68,7 +68,7 @@ final class Client {
 
   private func fill() throws {
     var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    guard poll(&watched, 1, 10_000) == 1 else { throw Trouble.timeout }
+    guard poll(&watched, 1, 60_000) == 1 else { throw Trouble.timeout }
     var chunk = [UInt8](repeating: 0, count: 65_536)
     let count = recv(descriptor, &chunk, chunk.count, 0)
     guard count > 0 else { throw Trouble.closed(buffer) }

@@ -16,7 +16,7 @@ extension HTTPTests {
         busy.send("GET /api/v1/read/mutable/open/a HTTP/1.1\r\n\r\n")
         var held = fixture.host.held.makeAsyncIterator()
         let call = try #require(await held.next())
-        let end = deadline(inMs: 10_000)
+        let end = deadline(inMs: 60_000)
         let probe = try fixture.client()
         #expect(try probe.get("/health/live").headers["connection"] == nil)
         async let quiesced: Void = fixture.transport.quiesce(end)
@@ -46,7 +46,7 @@ extension HTTPTests {
       try await withTransport { fixture in
         let client = try fixture.client()
         #expect(try client.get("/health/live").status == 200)
-        async let quiesced: Void = fixture.transport.quiesce(deadline(inMs: 5_000))
+        async let quiesced: Void = fixture.transport.quiesce(deadline(inMs: 60_000))
         // Until the loop knows, an answer says nothing of closing.
         var last = try client.get("/health/live")
         var client2 = client
