@@ -79,10 +79,13 @@ final class Client {
     let reply = OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: 128, alignment: 128))
     let options = BSONBuilder()
     try session?.append(to: options)
-    let isDone =
-      isWrite
-      ? mongoc_collection_write_command_with_opts(collection, command.document, options.document, reply, &error)
-      : mongoc_collection_read_command_with_opts(collection, command.document, nil, options.document, reply, &error)
+    let isDone = command.withDocument { command in
+      options.withDocument { options in
+        isWrite
+          ? mongoc_collection_write_command_with_opts(collection, command, options, reply, &error)
+          : mongoc_collection_read_command_with_opts(collection, command, nil, options, reply, &error)
+      }
+    }
     defer {
       bson_destroy(reply)
       UnsafeMutableRawPointer(reply).deallocate()
@@ -113,7 +116,10 @@ final class Client {
     _ filter: BSONBuilder, options: BSONBuilder, session: Session? = nil, _ body: (OpaquePointer) -> Bool
   ) throws(MongoProblem) {
     try session?.append(to: options)
-    let cursor = mongoc_collection_find_with_opts(collection, filter.document, options.document, nil)
+    // The cursor has copies of both.
+    let cursor = filter.withDocument { filter in
+      options.withDocument { mongoc_collection_find_with_opts(collection, filter, $0, nil) }
+    }
     defer { mongoc_cursor_destroy(cursor) }
     var document: OpaquePointer?
     while mongoc_cursor_next(cursor, &document) {

@@ -18,13 +18,17 @@ enum SelfTest {
       collection: "self_test", nowMs: wallMs(), timestampMs: unit.timestampMs, version: unit.version)
     let document = BSONBuilder()
     document.append("uri", text: op.uri)
-    document.append(fieldsOf: try encoder.fields(of: unit[0]).document)
+    document.append(fieldsOf: try encoder.fields(of: unit[0]))
     var offset = 0
-    guard bson_validate(document.document, BSON_VALIDATE_NONE, &offset) else {
+    guard document.withDocument({ bson_validate($0, BSON_VALIDATE_NONE, &offset) }) else {
       throw Failure.internal("the self-test failed: the document of \(what) is no BSON at byte \(offset)")
     }
-    guard let found = RecordDecoder.read(document.document), found.version == 7, found.timestampMs == unit.timestampMs,
-      RecordDecoder.withData(of: found, { $0.rawValue == unit[0].content && $1.elementsEqual(unit[0].data.bytes) })
-    else { throw Failure.internal("the self-test failed: \(what) was not read as it was written") }
+    let isSame = document.withDocument { document in
+      guard let found = RecordDecoder.read(document), found.version == 7, found.timestampMs == unit.timestampMs else {
+        return false
+      }
+      return RecordDecoder.withData(of: found) { $0.rawValue == unit[0].content && $1.elementsEqual(unit[0].data.bytes) }
+    }
+    guard isSame else { throw Failure.internal("the self-test failed: \(what) was not read as it was written") }
   }
 }

@@ -32,7 +32,8 @@ final class Session {
   /// Says in a command's options that it is part of this session.
   func append(to options: BSONBuilder) throws(MongoProblem) {
     var error = bson_error_t()
-    guard mongoc_client_session_append(handle, options.document, &error) else { throw client.problem(error) }
+    let isDone = options.withDocument { mongoc_client_session_append(handle, $0, &error) }
+    guard isDone else { throw client.problem(error) }
   }
 
   /// The write concern is that of the client, which is that of the URL.

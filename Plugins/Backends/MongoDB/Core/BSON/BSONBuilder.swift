@@ -38,19 +38,22 @@ final class BSONBuilder {
     bson_destroy(root)
   }
 
-  /// The document; every `open` must have been closed.
-  var document: OpaquePointer {
+  /// Calls `body` with the document, which is there during the call and no longer: nothing but this object keeps it.
+  func withDocument<R, E: Error>(_ body: (OpaquePointer) throws(E) -> R) throws(E) -> R {
     precondition(children.isEmpty, "a nested document is still open")
-    return root
+    defer { withExtendedLifetime(self) {} }
+    return try body(root)
   }
 
-  /// Valid until the next change. Every `open` must have been closed.
-  var bytes: BorrowedBytes { Self.bytes(of: document) }
+  /// Likewise with its bytes.
+  func withBytes<R>(_ body: (BorrowedBytes) -> R) -> R {
+    withDocument { body(BorrowedBytes(start: bson_get_data($0), count: count)) }
+  }
 
-  static func bytes(of document: OpaquePointer) -> BorrowedBytes {
+  /// Bytes of the document.
+  var count: Int {
     // bson_t begins with its flags and its length.
-    let count = UnsafeRawPointer(document).load(fromByteOffset: 4, as: UInt32.self)
-    return BorrowedBytes(start: bson_get_data(document), count: Int(count))
+    Int(UnsafeRawPointer(root).load(fromByteOffset: 4, as: UInt32.self))
   }
 
   func append(_ key: BSONKey, text: BorrowedBytes) {
@@ -82,8 +85,8 @@ final class BSONBuilder {
   func appendNull(_ key: BSONKey) { isWhole = bson_append_null(top, key.start, key.count) && isWhole }
 
   /// A copy of a finished document.
-  func append(_ key: BSONKey, document: OpaquePointer) {
-    isWhole = bson_append_document(top, key.start, key.count, document) && isWhole
+  func append(_ key: BSONKey, document: BSONBuilder) {
+    isWhole = document.withDocument { bson_append_document(top, key.start, key.count, $0) } && isWhole
   }
 
   /// The value that `reader` stands at, under another name.
@@ -92,7 +95,9 @@ final class BSONBuilder {
   }
 
   /// All fields of a document.
-  func append(fieldsOf document: OpaquePointer) { isWhole = bson_concat(top, document) && isWhole }
+  func append(fieldsOf document: BSONBuilder) {
+    isWhole = document.withDocument { bson_concat(top, $0) } && isWhole
+  }
 
   func nest(_ key: BSONKey, _ body: (BSONBuilder) -> Void) {
     open(key, isArray: false)

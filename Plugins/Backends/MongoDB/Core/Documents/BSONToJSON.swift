@@ -65,7 +65,7 @@ enum BSONToJSON {
     let builder = BSONBuilder()
     builder.append("v", valueAt: reader)
     var count = 0
-    guard let text = bson_as_relaxed_extended_json(builder.document, &count) else {
+    guard let text = builder.withDocument({ bson_as_relaxed_extended_json($0, &count) }) else {
       return output.append(contentsOf: "null".utf8)
     }
     defer { bson_free(text) }

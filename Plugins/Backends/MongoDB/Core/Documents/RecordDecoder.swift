@@ -116,7 +116,7 @@ enum RecordDecoder {
   private static func valueDigest(_ data: BSONReader) -> UInt64 {
     let value = BSONBuilder()
     value.append("data", valueAt: data)
-    return digest(value.bytes)
+    return value.withBytes(digest)
   }
 
   /// The bytes of the peer's marker, which is told by its flag alone.

@@ -58,7 +58,7 @@ struct RecordEncoder {
 
   private func finish(_ value: BSONBuilder, text: BorrowedBytes?, _ op: bp_op) throws(Failure) -> BSONBuilder {
     let fields = BSONBuilder()
-    fields.append(fieldsOf: value.document)
+    fields.append(fieldsOf: value)
     fields.append("timestamp", int64: Int64(bitPattern: timestampMs))
     fields.append("updatedAt", dateMs: nowMs)
     fields.append("collection", text: collection)
@@ -70,11 +70,11 @@ struct RecordEncoder {
       // What tells whether somebody else has changed the record since.
       ours.append("timestamp", int64: Int64(bitPattern: timestampMs))
       ours.append("updatedAt", dateMs: nowMs)
-      ours.append("digest", int64: Int64(bitPattern: digest(value.bytes)))
+      ours.append("digest", int64: Int64(bitPattern: value.withBytes(digest)))
       if let text { ours.append("text", text: text) }
     }
     guard fields.isWhole else { throw tooLarge(op) }
-    try check(fields.bytes.count, op)
+    try check(fields.count, op)
     return fields
   }
 

@@ -98,7 +98,7 @@ final class ReadQueue: @unchecked Sendable {
     let nowNs = monotonicNs()
     var open: [BorrowedKey: [ReadCall]] = [:]
     for call in calls {
-      if call.deadlineNs != 0, call.deadlineNs <= nowNs {
+      if call.deadlineNs <= nowNs {
         call.fail(
           Failure(
             code: BP_DEADLINE_EXCEEDED, "the read waited for \(pool.settings.connection.place) until its deadline"))

@@ -14,7 +14,7 @@ final class Bulk {
     let options = BSONBuilder()
     options.append("ordered", bool: isOrdered)
     try session?.append(to: options)
-    handle = mongoc_collection_create_bulk_operation_with_opts(client.collection, options.document)
+    handle = options.withDocument { mongoc_collection_create_bulk_operation_with_opts(client.collection, $0) }
     putOptions.append("upsert", bool: true)
     // libmongoc would refuse members without a name, which JSON has.
     putOptions.append("validate", bool: false)
@@ -24,17 +24,18 @@ final class Bulk {
 
   func put(_ uri: BorrowedBytes, _ update: BSONBuilder) throws(MongoProblem) {
     var error = bson_error_t()
-    guard
-      mongoc_bulk_operation_update_one_with_opts(
-        handle, Filters.uri(uri).document, update.document, putOptions.document, &error)
-    else { throw client.problem(error) }
+    let isTaken = Filters.uri(uri).withDocument { filter in
+      update.withDocument { update in
+        putOptions.withDocument { mongoc_bulk_operation_update_one_with_opts(handle, filter, update, $0, &error) }
+      }
+    }
+    guard isTaken else { throw client.problem(error) }
   }
 
   func delete(_ uri: BorrowedBytes) throws(MongoProblem) {
     var error = bson_error_t()
-    guard mongoc_bulk_operation_remove_one_with_opts(handle, Filters.uri(uri).document, nil, &error) else {
-      throw client.problem(error)
-    }
+    let isTaken = Filters.uri(uri).withDocument { mongoc_bulk_operation_remove_one_with_opts(handle, $0, nil, &error) }
+    guard isTaken else { throw client.problem(error) }
   }
 
   struct Result {

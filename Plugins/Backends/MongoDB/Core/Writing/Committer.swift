@@ -60,7 +60,7 @@ final class Committer: UnitCommitter, @unchecked Sendable {
     let startNs = monotonicNs()
     let units = waiting.filter { unit in
       // Whoever asked has been answered: not doing it is the only thing that can still be said truly.
-      if unit.call.deadlineNs == 0 || unit.call.deadlineNs > startNs { return true }
+      if unit.call.deadlineNs > startNs { return true }
       unit.call.fail(
         Failure(code: BP_DEADLINE_EXCEEDED, "the write waited for \(settings.connection.place) until its deadline"))
       return false

@@ -23,7 +23,7 @@ struct PreparedUnit {
       }
       let document = op.isDelete ? nil : try encoder.fields(of: op)
       fields.append(document)
-      sizeBytes += (document?.bytes.count ?? 0) + Int(op.uri.size)
+      sizeBytes += (document?.count ?? 0) + Int(op.uri.size)
     }
     self.call = call
     self.fields = fields
@@ -44,7 +44,7 @@ struct PreparedUnit {
   /// The update that puts the record of op `index`, whatever there is.
   func update(of index: Int) -> BSONBuilder {
     let update = BSONBuilder()
-    update.append("$set", document: fields[index]!.document)
+    update.append("$set", document: fields[index]!)
     update.nest("$setOnInsert") { $0.append("createdAt", dateMs: nowMs) }
     return update
   }
@@ -52,7 +52,7 @@ struct PreparedUnit {
   private func firstUpdate() -> BSONBuilder {
     let update = BSONBuilder()
     update.nest("$setOnInsert") { all in
-      all.append(fieldsOf: fields[0]!.document)
+      all.append(fieldsOf: fields[0]!)
       all.append("createdAt", dateMs: nowMs)
     }
     return update

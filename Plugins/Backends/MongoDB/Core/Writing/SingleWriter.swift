@@ -28,14 +28,18 @@ struct SingleWriter {
     let options = BSONBuilder()
     options.append("validate", bool: false)
     return try run("matchedCount") { reply, error in
-      mongoc_collection_update_one(client.collection, filter.document, update.document, options.document, reply, &error)
+      filter.withDocument { filter in
+        update.withDocument { update in
+          options.withDocument { mongoc_collection_update_one(client.collection, filter, update, $0, reply, &error) }
+        }
+      }
     }
   }
 
   /// Whether there was a document to delete.
   private func delete(_ filter: BSONBuilder) throws(MongoProblem) -> Bool {
     try run("deletedCount") { reply, error in
-      mongoc_collection_delete_one(client.collection, filter.document, nil, reply, &error)
+      filter.withDocument { mongoc_collection_delete_one(client.collection, $0, nil, reply, &error) }
     }
   }
 
