@@ -89,6 +89,8 @@ let backends: [Target] =
     .systemLibrary(
       name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
       providers: [.apt(["libpq-dev"])]),
+      name: "CMongoC", path: "Plugins/Backends/MongoDB/CMongoC", pkgConfig: "libmongoc-1.0",
+      providers: [.apt(["libmongoc-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
   + [.target(name: "FilesShims", path: "Plugins/Backends/Files/Shims")]
@@ -100,6 +102,8 @@ let backends: [Target] =
   + plugin(
     "PostgreSQLBackend", at: "Plugins/Backends/PostgreSQL",
     dependencies: ["BackendSupport", "CPostgreSQL", "JSONText", "SodiumShim"])
+  + plugin(
+    "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -150,6 +154,14 @@ let tests: [Target] = [
   // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
   .target(name: "ServerTesting", path: "Tests/ServerTesting", swiftSettings: swift6),
   .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
+  // Speaks MongoDB's wire protocol for the tests of that backend.
+  .target(
+    name: "MongoWireServer", dependencies: ["CMongoC", "JSONText", "SodiumShim"], path: "Tests/MongoWireServer",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "MongoDBBackendTests",
+    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(
     name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
   ),
@@ -231,6 +243,7 @@ let package = Package(
     pluginLibrary("backplane-backend-http", "HTTPBackend"),
     pluginLibrary("backplane-backend-postgresql", "PostgreSQLBackend"),
     pluginLibrary("backplane-backend-files", "FilesBackend"),
+    pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
