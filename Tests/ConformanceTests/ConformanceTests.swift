@@ -53,6 +53,9 @@ import Testing
     (.forgetsTimestamps, "backend.stamps", "ts_ms 0 instead of"),
     (.overstatesDurability, "backend.durability", "durability_max is 1"),
     (.foldsCase, "backend.odd-uris", "conformance"),
+    (.confusesBatches, "backend.batched-reads", "of 2 reads of one call"),
+    (.countsWithoutLast, "backend.query", "a scan gives"),
+    (.pagesBackwards, "backend.query", "a scan gives"),
     (.forgetsDeletions, "state.handover", "no record is right"),
     (.losesLateWrites, "state.handover", "the successor has"),
     (.restampsState, "state.handover", "ts_ms"),
@@ -68,7 +71,9 @@ import Testing
   ])
   func aBadBackendFailsTheCheckThatNamesIt(_ fault: ToyBackend.Fault, _ check: String, _ text: String) async throws {
     // These change nothing that another check looks at: everything is run and everything else passes.
-    let isAlone = [.completesTwice, .overstatesDurability, .scansByOffset].contains(fault)
+    let isAlone = [
+      .completesTwice, .overstatesDurability, .scansByOffset, .confusesBatches, .countsWithoutLast,
+    ].contains(fault)
     let failures = try await failures(fault, only: isAlone ? [] : [check, "backend.put-and-read"])
     let detail = try #require(failures[check], "failed were \(failures.keys.sorted())")
     #expect(detail.contains(text), "\(detail)")

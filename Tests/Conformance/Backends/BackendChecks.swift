@@ -25,6 +25,7 @@ struct BackendChecks {
     await ListChecks(traces).run(traits)
     await model(traits)
     await ManyRecords(bench).run(traits)
+    await BackendBatches(bench).run(traits)
     await BackendConcurrency(bench).run(traits)
     await FreshnessCheck(bench).run(traits)
     await DurabilityChecks(bench).run()

@@ -11,7 +11,7 @@ struct BackendDriver: @unchecked Sendable {
   private let blockingApplies = DispatchQueue(label: "conformance.apply")
 
   /// A call that takes longer has been forgotten.
-  static let callLimit = Duration.seconds(20)
+  static let callLimit = Duration.seconds(60)
 
   var table: bp_backend { pointer.pointee }
   var traits: BackendTraits { BackendTraits(table.flags) }

@@ -16,7 +16,7 @@ struct FreshnessCheck {
 
   func run(_ traits: BackendTraits) async {
     await bench.recording.check("backend.reads-under-writes") {
-      try await bench.serving { host in
+      try await bench.servingNothing { host in
         let run = FreshnessRun(
           driver: try BackendDriver(host), traits: traits, writesCount: bench.extent.contendedWritesCount,
           seed: bench.seed)

@@ -29,7 +29,7 @@ struct LimitChecks {
   private func check(_ name: String, _ data: [UInt8], _ content: Content, at given: String? = nil) async {
     await bench.recording.check(name) {
       let uri = given ?? "\(root)/large"
-      return try await bench.serving { host in
+      return try await bench.servingNothing { host in
         let driver = try BackendDriver(host)
         let refusal = try await put(driver, uri, data, content)
         if refusal == nil { try await compare(driver, uri, data, content) }

@@ -16,7 +16,7 @@ struct ManyRecords {
   func run(_ traits: BackendTraits) async {
     await bench.recording.check("backend.many-records") {
       let count = bench.extent.recordsCount
-      try await bench.serving { host in
+      try await bench.servingNothing { host in
         let driver = try BackendDriver(host)
         try await fill(driver, traits, count)
         try await scan(driver, count)

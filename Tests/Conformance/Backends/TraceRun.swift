@@ -7,9 +7,6 @@ struct TraceRun {
 
   /// Every URI of the suite begins with one of these, so that a store that is shared with others is left alone.
   static let roots = ["mutable://conformance", "link://conformance"]
-  /// The programs that these are.
-  private static let programs = roots.flatMap { [$0, $0 + "-b"] }
-
   private let traits: BackendTraits
 
   init(_ driver: BackendDriver) {
@@ -26,21 +23,10 @@ struct TraceRun {
 
   /// Throws `Mismatch` at the first difference.
   mutating func run(_ trace: Trace) async throws(Mismatch) {
-    do { try await clear() } catch { throw Mismatch(step: 0, sentence: "\(error)") }
+    do { try await TraceRun.clear(driver) } catch { throw Mismatch(step: 0, sentence: "\(error)") }
     for (index, step) in trace.steps.enumerated() {
       do { try await run(step) } catch { throw Mismatch(step: index, sentence: "\(error)") }
     }
-  }
-
-  /// What an earlier run left in a store that outlives the instance.
-  private func clear() async throws {
-    let prefixes = traits.isRemote ? TraceRun.programs.map { $0 + "/" } : TraceRun.roots
-    for prefix in prefixes {
-      let left = try await driver.scan(prefix: prefix, credits: 1_000, itemsMax: 1_000_000)
-      for item in left { _ = try await driver.apply([.delete(item.uri)], stamp: 1) }
-    }
-    guard traits.isRemote else { return }
-    for program in TraceRun.programs { _ = try await driver.apply([.delete(program)], stamp: 1) }
   }
 
   private mutating func run(_ step: Step) async throws {

@@ -13,7 +13,7 @@ struct UnitChecks {
     let (a, b, c) = ("\(root)/a", "\(root)/b", "\(root)/c")
     let bytes = Array("1".utf8)
     await bench.recording.check("backend.batches") {
-      try await bench.serving { host in
+      try await bench.servingNothing { host in
         let driver = try BackendDriver(host)
         // In one call to apply: units to one URI take effect in order, and one that fails fails no other.
         var model = Model(keepsVersions: traits.keepsVersions)

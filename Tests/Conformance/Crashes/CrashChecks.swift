@@ -14,6 +14,7 @@ struct CrashChecks {
     await bench.recording.check("backend.crash") {
       let directory = try bench.makeDirectory()
       defer { bench.remove(directory) }
+      try await bench.servingNothing(in: directory) { _ in }
       var random = SeededGenerator(seed: bench.seed)
       var from = [Int](repeating: 0, count: CrashPlan.writersCount)
       var acknowledged = 0
@@ -114,6 +115,7 @@ struct CrashChecks {
   private func noRoom(_ command: @Sendable (CrashOrder) throws -> CrashCommand) async throws -> String {
     let directory = try bench.makeDirectory()
     defer { bench.remove(directory) }
+    try await bench.servingNothing(in: directory) { _ in }
     let order = CrashOrder(work: .runOutOfRoom, seed: bench.seed, stateDirectory: directory)
     let ending = try await WriterProcess.run(command(order))
     var kept: Set<Int> = []
