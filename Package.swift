@@ -121,7 +121,10 @@ let conformance: [Target] = [
     // The optimiser of Swift 6.3.1 crashes while it splits the coroutine of TransportChecks.run.
     swiftSettings: swift6 + [.unsafeFlags(["-Onone"], .when(configuration: .release))]),
   .testTarget(
-    name: "ConformanceTests", dependencies: ["Conformance", "backplane", pluginAPI, pluginTestHost], exclude: ["Toys"],
+    name: "ConformanceTests",
+    dependencies: [
+      "Conformance", "backplane", "MongoWireServer", "NodeTesting", "ServerTesting", pluginAPI, pluginTestHost,
+    ], exclude: ["Toys"],
     swiftSettings: swift6),
 ]
 
@@ -149,7 +152,9 @@ let tests: [Target] = [
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
   // Real servers for tests, and a proxy that breaks connections to them.
-  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
+  .target(
+    name: "ServerTesting", dependencies: ["CPostgreSQL", pluginAPI, pluginTestHost], path: "Tests/ServerTesting",
+    swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -206,6 +211,13 @@ let nodeTests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "ServerFaultTests",
+    dependencies: [
+      "ServerTesting", "MongoWireServer", "NodeTesting", "PostgreSQLBackend", "MongoDBBackend", "HTTPBackend",
+      "backplane",
+      pluginAPI, pluginTestHost,
+    ], swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
