@@ -89,6 +89,7 @@ let backends: [Target] =
     .systemLibrary(
       name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
       providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(
       name: "CMongoC", path: "Plugins/Backends/MongoDB/CMongoC", pkgConfig: "libmongoc-1.0",
       providers: [.apt(["libmongoc-dev"])]),
   ]
@@ -146,13 +147,11 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
-  // Real servers for tests.
-  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
   // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
-  .target(name: "ServerTesting", path: "Tests/ServerTesting", swiftSettings: swift6),
+  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
   // Speaks MongoDB's wire protocol for the tests of that backend.
   .target(
@@ -211,6 +210,8 @@ let nodeTests: [Target] = [
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
