@@ -86,12 +86,24 @@ let backends: [Target] =
     .systemLibrary(
       name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
       providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(
+      name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
+      providers: [.apt(["libpq-dev"])]),
+      name: "CMongoC", path: "Plugins/Backends/MongoDB/CMongoC", pkgConfig: "libmongoc-1.0",
+      providers: [.apt(["libmongoc-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
+  + [.target(name: "FilesShims", path: "Plugins/Backends/Files/Shims")]
+  + plugin("FilesBackend", at: "Plugins/Backends/Files", dependencies: ["BackendSupport", "FilesShims"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
   + plugin(
     "HTTPBackend", at: "Plugins/Backends/HTTP",
     dependencies: ["BackendSupport", "ICUShim", "JSONText", "URIText", asyncHTTPClient, nioTLS] + nio)
+  + plugin(
+    "PostgreSQLBackend", at: "Plugins/Backends/PostgreSQL",
+    dependencies: ["BackendSupport", "CPostgreSQL", "JSONText", "SodiumShim"])
+  + plugin(
+    "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -134,12 +146,22 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+  // Real servers for tests.
+  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
   // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
   .target(name: "ServerTesting", path: "Tests/ServerTesting", swiftSettings: swift6),
   .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
+  // Speaks MongoDB's wire protocol for the tests of that backend.
+  .target(
+    name: "MongoWireServer", dependencies: ["CMongoC", "JSONText", "SodiumShim"], path: "Tests/MongoWireServer",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "MongoDBBackendTests",
+    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(
     name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
   ),
@@ -151,6 +173,9 @@ let tests: [Target] = [
     name: "SQLiteBackendTests",
     dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
     swiftSettings: swift6),
+  .testTarget(
+    name: "PostgreSQLBackendTests",
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting"], swiftSettings: swift6),
   .executableTarget(
     name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
     swiftSettings: swift6),
@@ -216,6 +241,9 @@ let package = Package(
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
     pluginLibrary("backplane-backend-http", "HTTPBackend"),
+    pluginLibrary("backplane-backend-postgresql", "PostgreSQLBackend"),
+    pluginLibrary("backplane-backend-files", "FilesBackend"),
+    pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],

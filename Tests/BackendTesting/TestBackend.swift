@@ -66,8 +66,10 @@ public final class TestBackend: @unchecked Sendable {
     if code != BP_OK { throw Refused(code: code, lines: lines) }
   }
 
-  public func start() throws {
-    try report { plugin.pointee.start(plugin.pointee.`self`, 0, $0) }
+  /// `withinMs`: the host's limit; nil: none.
+  public func start(withinMs: UInt64? = nil) throws {
+    let deadlineNs = withinMs.map { monotonicNs() + $0 * 1_000_000 } ?? 0
+    try report { plugin.pointee.start(plugin.pointee.`self`, deadlineNs, $0) }
     isStarted = true
   }
 
@@ -192,6 +194,23 @@ public final class TestBackend: @unchecked Sendable {
         table.pointee.scan(plugin.pointee.`self`, &request)
         _ = call.wait()
       }
+    }
+    return call.wait()
+  }
+
+  /// A page from the middle and the total, of a backend that answers queries.
+  public func query(_ prefix: String, offset: UInt64 = 0, limit: UInt32 = 100) -> Answer {
+    let id: StaticString = "backplane.backend.query/1"
+    let table = plugin.pointee.extension(
+      plugin.pointee.`self`, bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
+    )!.assumingMemoryBound(to: bp_backend_query.self)
+    let call = PendingCall(.query)
+    prefix.withView { prefix in
+      var request = bp_query(
+        size: .size(of: bp_query.self), flags: 0, token: register(call), call: nil, prefix: prefix, offset: offset,
+        limit: limit, reserved: 0)
+      table.pointee.query(plugin.pointee.`self`, &request)
+      _ = call.wait()
     }
     return call.wait()
   }

@@ -24,7 +24,6 @@ public struct Answer: Sendable {
   public var code: bp_code = BP_OK
   public var message = ""
   public var isRetryable = false
-  public var retryAfterMs: UInt32 = 0
   public var durability: UInt32 = 0
   public var absentCount: UInt32 = 0
   public var failedOp: UInt32 = 0
@@ -32,7 +31,7 @@ public struct Answer: Sendable {
   public var items: [Item] = []
   public var cursor: [UInt8] = []
   /// Of a query.
-  public var total = 0
+  public var total: UInt64 = 0
 }
 
 /// A call that the host waits for.
@@ -125,7 +124,6 @@ private func complete(_ token: bp_token, _ result: UnsafePointer<bp_result>) {
   answer.code = result.pointee.code
   answer.message = result.pointee.message.text
   answer.isRetryable = result.pointee.flags & BP_RETRYABLE != 0
-  answer.retryAfterMs = result.pointee.retry_after_ms
   let raw = UnsafeRawPointer(result)
   switch call.kind {
   case .write:
@@ -143,29 +141,25 @@ private func complete(_ token: bp_token, _ result: UnsafePointer<bp_result>) {
   case .scan:
     let page = raw.assumingMemoryBound(to: bp_scan_result.self).pointee
     if answer.code == BP_OK {
-      for index in 0..<Int(page.items_count) {
-        let item = page.items[index]
-        answer.items.append(
-          Answer.Item(
-            uri: item.uri.text, timestampMs: item.ts_ms, version: item.version, sizeBytes: item.size_bytes,
-            content: item.content))
-      }
+      answer.items = items(page.items, page.items_count)
       answer.cursor = page.cursor.array
     }
   case .query:
     let page = raw.assumingMemoryBound(to: bp_query_result.self).pointee
     if answer.code == BP_OK {
-      answer.total = Int(page.total)
-      for index in 0..<Int(page.items_count) {
-        let item = page.items[index]
-        answer.items.append(
-          Answer.Item(
-            uri: item.uri.text, timestampMs: item.ts_ms, version: item.version, sizeBytes: item.size_bytes,
-            content: item.content))
-      }
+      answer.items = items(page.items, page.items_count)
+      answer.total = page.total
     }
   }
   call.complete(answer)
+}
+
+private func items(_ first: UnsafePointer<bp_scan_item>?, _ count: UInt32) -> [Answer.Item] {
+  UnsafeBufferPointer(start: first, count: Int(count)).map { item in
+    Answer.Item(
+      uri: item.uri.text, timestampMs: item.ts_ms, version: item.version, sizeBytes: item.size_bytes,
+      content: item.content)
+  }
 }
 
 // One constant for the process. nonisolated(unsafe): written once by its initialiser, then only read.

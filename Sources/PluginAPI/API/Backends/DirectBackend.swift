@@ -110,6 +110,8 @@ public struct UnitCall: @unchecked Sendable {
   @inlinable public var header: bp_call? { unit.call?.pointee }
   @inlinable public var timestampMs: UInt64 { unit.ts_ms }
   @inlinable public var version: UInt64 { unit.version }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: unit.call) }
   @inlinable public var count: Int { Int(unit.ops_count) }
 
   /// One op; its views are valid until the unit is completed.
@@ -173,6 +175,8 @@ public struct ReadCall: @unchecked Sendable {
   @inlinable public var uri: BorrowedBytes { request.uri.bytes }
   /// Only existence, time and version are asked for.
   @inlinable public var isWithoutData: Bool { request.flags & BP_READ_WITHOUT_DATA != 0 }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: request.call) }
 
   /// `data` needs to live only until this returns. Hold no lock: it may run host code.
   @inlinable public func found(timestampMs: UInt64, version: UInt64, content: Content, data: BorrowedBytes) {
@@ -208,6 +212,8 @@ public struct ScanCall: @unchecked Sendable {
   public var cursor: BorrowedBytes { request.cursor.bytes }
   /// At most so many items.
   public var limit: Int { Int(request.credits) }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: request.call) }
 
   /// Items and their views need to live only until this returns. An empty cursor says that this was the last page.
   public func page(_ items: UnsafeBufferPointer<bp_scan_item>, cursor: BorrowedBytes) {
@@ -218,4 +224,9 @@ public struct ScanCall: @unchecked Sendable {
   }
 
   public func fail(_ failure: Failure) { host.fail(request.token, failure, as: bp_scan_result.self) }
+}
+
+private func deadline(of call: UnsafePointer<bp_call>?) -> UInt64 {
+  guard let deadlineNs = call?.pointee.deadline_ns, deadlineNs != 0 else { return .max }
+  return deadlineNs
 }
