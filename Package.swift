@@ -115,8 +115,9 @@ let transports: [Target] =
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
+  .target(name: "HeapShim", path: "Tests/HeapShim"),
   .target(
-    name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance",
+    name: "Conformance", dependencies: ["ListQuery", "HeapShim", pluginAPI, pluginTestHost], path: "Tests/Conformance",
     // The optimiser of Swift 6.3.1 crashes while it splits the coroutine of TransportChecks.run.
     swiftSettings: swift6 + [.unsafeFlags(["-Onone"], .when(configuration: .release))]),
   .testTarget(
@@ -170,14 +171,11 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting"],
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
     dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting"], swiftSettings: swift6),
-  .executableTarget(
-    name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
-    swiftSettings: swift6),
 ]
 
 // Reloads under fire, without threads and time of the machine's: the linker hands those over to the simulation. Without
