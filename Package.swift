@@ -148,7 +148,11 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
-    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting"], swiftSettings: swift6),
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter"],
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
+    path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
   .executableTarget(
     name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
     swiftSettings: swift6),
