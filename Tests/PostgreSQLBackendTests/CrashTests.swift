@@ -41,7 +41,8 @@ import Testing
   /// Beside the tests.
   private static func writer() throws -> URL {
     let folder = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-    let folders = [Bundle.main.bundleURL, folder]
+    let folders =
+      [Bundle.main.bundleURL, folder]
       + CommandLine.arguments.map { URL(fileURLWithPath: $0).deletingLastPathComponent() }
     return try #require(
       folders.map { $0.appendingPathComponent("PostgreSQLCrashWriter") }
