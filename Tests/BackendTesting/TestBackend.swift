@@ -91,6 +91,13 @@ public final class TestBackend: @unchecked Sendable {
     }
   }
 
+  /// Stops without waiting for what is open.
+  public func stopNow() throws {
+    guard isStarted else { return }
+    isStarted = false
+    try report { plugin.pointee.stop(plugin.pointee.`self`, .max, $0) }
+  }
+
   deinit {
     try? stop()
     plugin.pointee.destroy(plugin.pointee.`self`)
@@ -141,6 +148,42 @@ public final class TestBackend: @unchecked Sendable {
     return call.wait()
   }
 
+  /// Reads in one call; the answers in order.
+  public func read(together uris: [String]) -> [Answer] {
+    let calls = uris.map { _ in PendingCall(.read) }
+    let text = uris.flatMap(\.utf8)
+    text.withUnsafeBufferPointer { bytes in
+      var start = 0
+      let requests = zip(uris, calls).map { uri, call in
+        defer { start += uri.utf8.count }
+        return bp_read(
+          size: .size(of: bp_read.self), flags: 0, token: register(call), call: nil,
+          uri: bp_view(BorrowedBytes(rebasing: bytes[start..<(start + uri.utf8.count)])))
+      }
+      table.pointee.read(plugin.pointee.`self`, requests, UInt32(requests.count))
+      // The views are valid until all are completed.
+      for call in calls { _ = call.wait() }
+    }
+    return calls.map { $0.wait() }
+  }
+
+  /// Of a backend that offers backplane.backend.query/1.
+  public func query(_ prefix: String, offset: Int, limit: Int) -> Answer {
+    let id: StaticString = "backplane.backend.query/1"
+    let queries = plugin.pointee.extension(
+      plugin.pointee.`self`, bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
+    )!.assumingMemoryBound(to: bp_backend_query.self)
+    let call = PendingCall(.query)
+    prefix.withView { prefix in
+      var request = bp_query(
+        size: .size(of: bp_query.self), flags: 0, token: register(call), call: nil, prefix: prefix,
+        offset: UInt64(offset), limit: UInt32(limit), reserved: 0)
+      queries.pointee.query(plugin.pointee.`self`, &request)
+      _ = call.wait()
+    }
+    return call.wait()
+  }
+
   public func page(_ prefix: String, cursor: [UInt8] = [], limit: Int = 100) -> Answer {
     let call = PendingCall(.scan)
     prefix.withView { prefix in
@@ -151,6 +194,23 @@ public final class TestBackend: @unchecked Sendable {
         table.pointee.scan(plugin.pointee.`self`, &request)
         _ = call.wait()
       }
+    }
+    return call.wait()
+  }
+
+  /// A page from the middle and the total, of a backend that answers queries.
+  public func query(_ prefix: String, offset: UInt64 = 0, limit: UInt32 = 100) -> Answer {
+    let id: StaticString = "backplane.backend.query/1"
+    let table = plugin.pointee.extension(
+      plugin.pointee.`self`, bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
+    )!.assumingMemoryBound(to: bp_backend_query.self)
+    let call = PendingCall(.query)
+    prefix.withView { prefix in
+      var request = bp_query(
+        size: .size(of: bp_query.self), flags: 0, token: register(call), call: nil, prefix: prefix, offset: offset,
+        limit: limit, reserved: 0)
+      table.pointee.query(plugin.pointee.`self`, &request)
+      _ = call.wait()
     }
     return call.wait()
   }

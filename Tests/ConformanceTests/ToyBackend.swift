@@ -17,6 +17,9 @@ final class ToyBackend: DirectBackend, HandsOverState {
     case foldsCase = "folds-case"
     /// The seventh overwrite of any record is lost: no trace that names a rule finds it.
     case losesTheSeventh = "loses-the-seventh"
+    case confusesBatches = "confuses-batches"
+    case countsWithoutLast = "counts-without-last"
+    case pagesBackwards = "pages-backwards"
     // Of a handover.
     case forgetsDeletions = "forgets-deletions"
     case losesLateWrites = "loses-late-writes"
@@ -29,7 +32,9 @@ final class ToyBackend: DirectBackend, HandsOverState {
     var url: String
   }
 
-  static var modes: BackendModes { BackendModes(apply: .direct, read: .direct, scan: .direct, durability: .memory) }
+  static var modes: BackendModes {
+    BackendModes(apply: .direct, read: .direct, scan: .direct, query: .direct, durability: .memory)
+  }
   static var threads: Int { 1 }
 
   private struct State {
@@ -165,6 +170,27 @@ final class ToyBackend: DirectBackend, HandsOverState {
     }
   }
 
+  func read(_ batch: ReadBatch) {
+    for index in 0..<batch.count {
+      guard fault == .confusesBatches else {
+        read(batch[index])
+        continue
+      }
+      // The answer that is the next one's.
+      let uri = key(String(decoding: batch[(index + 1) % batch.count].uri, as: UTF8.self))
+      let data = state.withLock { $0.records[uri] }?.data ?? []
+      data.withUnsafeBufferPointer { batch[index].found(timestampMs: 1, version: 1, content: .json, data: $0) }
+    }
+  }
+
+  func query(_ call: QueryCall) {
+    let prefix = String(decoding: call.prefix, as: UTF8.self)
+    var found = state.withLock { $0.records }.filter { $0.key.hasPrefix(prefix) }.sorted { $0.key < $1.key }
+    if fault == .pagesBackwards { found.reverse() }
+    let total = found.count - (fault == .countsWithoutLast && !found.isEmpty ? 1 : 0)
+    withItems(found.dropFirst(call.offset).prefix(call.limit)) { call.page($0, total: total) }
+  }
+
   func scan(_ call: ScanCall) {
     let prefix = String(decoding: call.prefix, as: UTF8.self)
     let cursor = String(decoding: call.cursor, as: UTF8.self)
@@ -180,6 +206,14 @@ final class ToyBackend: DirectBackend, HandsOverState {
     let next =
       found.count <= call.limit
       ? "" : fault == .scansByOffset ? "\((Int(cursor) ?? 0) + page.count)" : page.last!.key
+    withItems(page) { items in
+      Array(next.utf8).withUnsafeBufferPointer { call.page(items, cursor: $0) }
+    }
+  }
+
+  private func withItems(
+    _ page: ArraySlice<(key: String, value: Record)>, _ body: (UnsafeBufferPointer<bp_scan_item>) -> Void
+  ) {
     let uris = page.map { Array($0.key.utf8) }
     let copies = uris.map { uri in
       let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: max(1, uri.count))
@@ -193,9 +227,7 @@ final class ToyBackend: DirectBackend, HandsOverState {
         version: record.value.version, size_bytes: UInt64(record.value.data.count),
         content: record.value.content.rawValue, reserved: 0)
     }
-    items.withUnsafeBufferPointer { items in
-      Array(next.utf8).withUnsafeBufferPointer { call.page(items, cursor: $0) }
-    }
+    items.withUnsafeBufferPointer(body)
   }
 }
 
@@ -218,6 +250,7 @@ final class CarelessBackend: DirectBackend {
   func apply(_ units: UnitBatch) { toy.apply(units) }
   func read(_ call: ReadCall) { toy.read(call) }
   func scan(_ call: ScanCall) { toy.scan(call) }
+  func query(_ call: QueryCall) { toy.query(call) }
 }
 
 enum Toys {

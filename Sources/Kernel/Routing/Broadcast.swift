@@ -237,7 +237,8 @@ final class Broadcast: @unchecked Sendable {
       backend.fence?.leave()
       return submitToSuccessor(leg: index, unit, of: backend)
     }
-    guard ops.count == 1 || backend.backend!.pointee.flags & BP_BACKEND_ATOMIC != 0 else {
+    // Another node makes several changes of one message itself, or says that it cannot.
+    guard ops.count == 1 || backend.backend!.pointee.flags & (BP_BACKEND_ATOMIC | BP_BACKEND_REMOTE) != 0 else {
       return turnedAway(
         index, backend,
         CallFailure(

@@ -26,6 +26,7 @@ struct BackendChecks {
     await limits()
     await scans()
     await model(isAtomic, keepsVersions)
+    await BackendBatches(bench).run()
     await BackendConcurrency(bench).run(isAtomic, keepsVersions)
     await durability()
   }

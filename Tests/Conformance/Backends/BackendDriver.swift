@@ -11,7 +11,7 @@ struct BackendDriver: @unchecked Sendable {
   private let blockingApplies = DispatchQueue(label: "conformance.apply")
 
   /// A call that takes longer has been forgotten.
-  static let callLimit = Duration.seconds(5)
+  static let callLimit = Duration.seconds(60)
 
   var table: bp_backend { pointer.pointee }
   var isAtomic: Bool { table.flags & BP_BACKEND_ATOMIC != 0 }

@@ -1,0 +1,41 @@
+import Foundation
+import NodeTesting
+
+/// A node whose records are another's.
+struct TwoNodes {
+  let remote: NodeProcess
+  let front: NodeProcess
+  private let remoteText: String
+
+  static let plugins = BuiltProducts.bundled + ["backend-http"]
+
+  init(remote text: String? = nil, http: String = "", front more: String = "") throws {
+    let port = FreePort.find()
+    remoteText = text ?? "slots:\n  memory: {kind: backend, url: \"memory://\"}\n"
+    remote = try NodeProcess(
+      environment: ["PORT": ""], configuration: Self.at(port, remoteText), port: port)
+    let frontPort = FreePort.find()
+    front = try NodeProcess(
+      plugins: Self.plugins, environment: ["PORT": ""],
+      configuration: Self.at(
+        frontPort,
+        """
+        slots:
+          upstream: {kind: backend, url: "http://127.0.0.1:\(port)", health_interval_ms: 100\(http)}
+        \(more)
+        """), port: frontPort)
+  }
+
+  /// The configuration with its port.
+  static func at(_ port: Int, _ text: String) -> String {
+    text.replacing(
+      "slots:\n", with: "slots:\n  http: {kind: transport, port: \(port), body_size_bytes_max: 134217728}\n")
+  }
+
+  /// The remote again, after it has ended, in the same folder and at the same port.
+  func remoteAgain() throws -> NodeProcess {
+    try NodeProcess(
+      folder: remote.folder, environment: ["PORT": ""], configuration: Self.at(remote.port, remoteText),
+      port: remote.port)
+  }
+}
