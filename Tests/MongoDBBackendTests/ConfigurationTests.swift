@@ -36,6 +36,7 @@ import Testing
     ("mongodb://h/d%20b", "d%20b"), ("mongodb://h/db?w=0", "w=0"), ("mongodb://h/db?safe=false", "w=0"),
     ("mongodb://h/db?readPreference=secondary", "readPreference"),
     ("mongodb://h/db?readPreference=primaryPreferred", "readPreference"),
+    ("mongodb://h/db?w=1&readConcernLevel=majority", "readConcernLevel"),
     ("mongodb://h/db?tls=true&tlsCAFile=/nowhere/ca.pem", "/nowhere/ca.pem"),
     ("mongodb://h:99999/db", "cannot be understood"), ("mongodb+srv://a,b/db", "cannot be understood"),
   ])
@@ -116,6 +117,10 @@ import Testing
     try server.createIndex(["key": .document(["uri": .int32(1)]), "name": "uri_1"], on: "test.plain")
     let plain = try #require(Bench.refusal(server.url(options: "collection=plain")))
     #expect(plain.code == BP_FAILED_PRECONDITION && plain.description.contains("drop it"), "\(plain)")
+    try server.createIndex(
+      ["key": .document(["_id": .int32(1)]), "name": "_id_c", "collation": .document(["locale": "en"])], on: "test.en")
+    let collated = try #require(Bench.refusal(server.url(options: "collection=en")))
+    #expect(collated.description.contains("collation"), "\(collated)")
     for _ in 0..<2 { try server.insert(["uri": "mutable://open/twice"], into: "test.twice") }
     let twice = try #require(Bench.refusal(server.url(options: "collection=twice")))
     #expect(twice.code == BP_FAILED_PRECONDITION && twice.description.contains("mutable://open/twice"), "\(twice)")
