@@ -2,13 +2,16 @@ import BackplaneABI
 import ListQuery
 import Synchronization
 
-/// Listing: one backend after the other, until one has something below the URI; each is scanned to its end, because the
-/// total is of all pages.
+/// Listing: one backend after the other, until one has something below the URI. One that answers queries is asked for
+/// the page itself when nothing has to be matched or sorted (backend_query.h); the others are scanned to their end,
+/// because the total is of all pages.
 final class ListRequest: PendingRequest, @unchecked Sendable {
   // @unchecked: one step runs at a time, each after the completion of the one before; the rest is atomic.
 
   /// Records asked of a backend at once.
   private static let pageRecords: UInt32 = 1024
+  /// Records of one query, at most (backend_query.h).
+  private static let queryRecordsMax = 65_536
 
   let caller: Instance
   private let call: OwnedCall
@@ -23,6 +26,10 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private var someAnswered = false
   private var failure: CallFailure?
   private var collector: ListCollector?
+  /// The backend at `index` is asked for the page itself.
+  private var isQuery = false
+  /// It has been, and it would rather be scanned.
+  private var refusesQuery = false
   private var cursor: [UInt8] = []
   private var pages = 0
   private var isOnWorker = false
@@ -33,11 +40,15 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   /// The lease's number, for whoever looks from outside.
   private let generation: Atomic<UInt64>
   /// The call that is open, for `giveUp`, which comes on a thread of its own.
-  private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
+  private let open = Mutex<(backend: Instance, operation: Operation, token: bp_token)?>(nil)
 
   private enum ScanOutcome {
     case more
     case end
+    /// A query has been answered: there is nothing, or the page has been handed over.
+    case nothing
+    case answered
+    case refused
     case failed(CallFailure)
   }
 
@@ -64,7 +75,8 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   var holding: RequestHolding? {
     let open = open.withLock { $0 }
     return call.holding(
-      .list, generation.load(ordering: .relaxed), waitsFor: open.map { [($0.backend, .scan)] } ?? [])
+      .list, generation.load(ordering: .relaxed),
+      waitsFor: open.map { [($0.backend, MarkedCall($0.operation))] } ?? [])
   }
 
   func start() -> bp_token {
@@ -91,15 +103,34 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       if collector == nil {
         guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
         if backends[index].isClosed { moveOn() }
-        do throws(ListError) {
-          guard let made = try ListCollector(query) else { return answer(.empty) }
-          collector = made
-        } catch { return fail(CallFailure(code: BP_INVALID_ARGUMENT, "\(error)")) }
         cursor = []
+        isQuery = !refusesQuery && backends[index].queries != nil && offset != nil
+        guard isQuery || beginScan() else { return }
       }
       guard submit(backends[index]) else { return }
       guard takeOutcome() else { return }
     }
+  }
+
+  /// How many records come before the page, when a query may ask for it; nil when a scan has to.
+  private var offset: UInt64? {
+    guard (query.pattern ?? "").isEmpty, query.sortBy == .none, !query.isDescending,
+      query.limit <= ListRequest.queryRecordsMax
+    else { return nil }
+    let (offset, isOverflow) = (query.page - 1).multipliedReportingOverflow(by: query.limit)
+    return isOverflow ? nil : UInt64(offset)
+  }
+
+  /// False when the list has been answered.
+  private func beginScan() -> Bool {
+    do throws(ListError) {
+      collector = try ListCollector(query)
+    } catch {
+      fail(CallFailure(code: BP_INVALID_ARGUMENT, "\(error)"))
+      return false
+    }
+    if collector == nil { answer(.empty) }
+    return collector != nil
   }
 
   /// Begins anew in the published generation, because a backend of ours has been replaced. A scan that is under way is
@@ -114,6 +145,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     (backends, upToDate) = fresh.generation.readable()
     index = 0
     someAnswered = false
+    refusesQuery = false
   }
 
   /// True when the scan has completed and the loop may go on.
@@ -125,8 +157,9 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
     let context = Unmanaged.passRetained(self)
     let startNs = Clock.monotonicNs()
+    let operation: Operation = isQuery ? .query : .scan
     let token = CallSlab.shared.open(
-      backend, .scan, context: context.toOpaque(),
+      backend, operation, context: context.toOpaque(),
       handler: { context, result in
         Unmanaged<ListRequest>.fromOpaque(context!).takeRetainedValue().scanned(result!)
       }, startNs: startNs)
@@ -135,16 +168,19 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       scanOutcome = .failed(.tooManyCalls)
       return true
     }
-    open.withLock { $0 = (backend, token) }
+    open.withLock { $0 = (backend, operation, token) }
+    let isAsked = isQuery
     let mark = ThreadMark.own
-    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
-      mark.nested { scan(backend, token, startNs) }
-      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
+    if backend.directness.mode(operation) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { isAsked ? ask(backend, token, startNs) : scan(backend, token, startNs) }
+      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, operation, token) }
     } else {
       register()
-      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token, Clock.monotonicNs()) }
+      Dispatcher.run(backend, operation, token) { [self] in
+        isAsked ? ask(backend, token, Clock.monotonicNs()) : scan(backend, token, Clock.monotonicNs())
+      }
     }
-    pages += 1
+    if !isAsked { pages += 1 }
     return turn.exchange(1, ordering: .acquiringAndReleasing) == 2
   }
 
@@ -161,9 +197,20 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
+  private func ask(_ backend: Instance, _ token: bp_token, _ startNs: UInt64) {
+    prefix.withUnsafeBufferPointer { prefix in
+      var request = bp_query(
+        size: UInt32(MemoryLayout<bp_query>.size), flags: 0, token: token, call: call.header, prefix: bp_view(prefix),
+        offset: offset ?? 0, limit: UInt32(query.limit), reserved: 0)
+      ThreadMark.own.during(
+        .query, backend.handle, generation: generation.load(ordering: .relaxed), startNs: startNs, header: call.header
+      ) { backend.queries!.pointee.query(backend.pointer, &request) }
+    }
+  }
+
   /// A page has come; its views are valid until this returns.
   private func scanned(_ result: UnsafePointer<bp_result>) {
-    scanOutcome = take(result)
+    scanOutcome = isQuery ? takeQuery(result) : take(result)
     if turn.exchange(2, ordering: .acquiringAndReleasing) == 1, takeOutcome() { run() }
   }
 
@@ -192,12 +239,36 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     return .more
   }
 
+  private func takeQuery(_ result: UnsafePointer<bp_result>) -> ScanOutcome {
+    if result.pointee.code == BP_UNIMPLEMENTED { return .refused }
+    guard result.pointee.code == BP_OK else { return .failed(CallFailure(result)) }
+    let page = UnsafeRawPointer(result).assumingMemoryBound(to: bp_query_result.self).pointee
+    let stride = Int(page.item_size)
+    guard page.items_count == 0 || stride >= MemoryLayout<bp_scan_item>.size else {
+      return .failed(CallFailure(code: BP_INTERNAL, "the backend's scan items are smaller than this kernel's"))
+    }
+    guard page.items_count <= UInt32(query.limit), page.total >= UInt64(page.items_count) else {
+      return .failed(CallFailure(code: BP_INTERNAL, "the backend's query answers more than there is or was asked for"))
+    }
+    guard page.total > 0 else { return .nothing }
+    let uris = (0..<Int(page.items_count)).map { index in
+      UnsafeRawPointer(page.items!).advanced(by: index * stride).load(as: bp_scan_item.self).uri
+    }
+    answer(uris, total: page.total)
+    return .answered
+  }
+
   /// False when the list has been answered.
   private func takeOutcome() -> Bool {
     let outcome = scanOutcome
     scanOutcome = nil
     switch outcome {
     case .more, nil: return true
+    case .answered: return false
+    case .refused:
+      refusesQuery = true
+      return true
+    case .nothing: someAnswered = true
     case .end:
       let page = collector!.finish()
       collector = nil
@@ -216,6 +287,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       }
     }
     index += 1
+    refusesQuery = false
     return true
   }
 
@@ -224,22 +296,24 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func answer(_ page: ListPage) {
-    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     var views: [bp_view] = []
     views.reserveCapacity(page.count)
     page.forEachURI { (uri) throws(Never) in views.append(bp_view(uri)) }
-    withExtendedLifetime(page) {
-      views.withUnsafeBufferPointer { views in
-        var result = bp_list_result()
-        result.result.size = UInt32(MemoryLayout<bp_list_result>.size)
-        result.uris = views.baseAddress
-        result.uris_count = UInt64(views.count)
-        result.total = UInt64(page.total)
-        result.page = UInt64(query.page)
-        result.limit = UInt64(query.limit)
-        withUnsafePointer(to: &result) {
-          completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
-        }
+    withExtendedLifetime(page) { answer(views, total: UInt64(page.total)) }
+  }
+
+  private func answer(_ uris: [bp_view], total: UInt64) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    uris.withUnsafeBufferPointer { uris in
+      var result = bp_list_result()
+      result.result.size = UInt32(MemoryLayout<bp_list_result>.size)
+      result.uris = uris.baseAddress
+      result.uris_count = UInt64(uris.count)
+      result.total = total
+      result.page = UInt64(query.page)
+      result.limit = UInt64(query.limit)
+      withUnsafePointer(to: &result) {
+        completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
       }
     }
     end()
@@ -258,6 +332,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     fail(CallFailure(code: code, "\(message)", isRetryable: true))
-    if let (backend, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
+    if let (backend, _, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
   }
 }

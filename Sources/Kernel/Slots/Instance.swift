@@ -27,6 +27,8 @@ final class Instance: @unchecked Sendable {
   var proxy: ProxyPlugin?
   private(set) var plugin: UnsafePointer<bp_plugin>?
   private(set) var backend: UnsafePointer<bp_backend>?
+  /// backplane.backend.query/1, when it has that.
+  private(set) var queries: UnsafePointer<bp_backend_query>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
   /// backplane.state/1, when it has that.
@@ -59,8 +61,12 @@ final class Instance: @unchecked Sendable {
   let directness = Directness()
   let metrics = PluginMetrics()
   let logLimit = RateLimit(perSecond: 200)
-  /// It missed an acknowledged write (`BehindRegistry`); reads go elsewhere while they can.
-  let isBehind = Atomic<Bool>(false)
+  /// What its slot has missed of acknowledged writes; of a backend.
+  let backlog: Backlog
+  /// Writes on their way to a backend that is not direct.
+  let applyQueue = ApplyQueue()
+  /// It missed an acknowledged write; reads go elsewhere while they can.
+  var isBehind: Bool { backlog.isBehind }
   /// Generations that hold it; the reaper retires it at zero.
   let generations = Atomic<Int>(0)
 
@@ -92,6 +98,7 @@ final class Instance: @unchecked Sendable {
     self.image = image
     self.kernel = kernel
     lent = Mutex(listeners)
+    backlog = kernel.repairs.backlog(slot.name)
     admissionMax = Atomic(kernel.inFlightMax.load(ordering: .relaxed))
   }
 
@@ -150,7 +157,9 @@ final class Instance: @unchecked Sendable {
       return table?.assumingMemoryBound(to: type)
     }
     switch slot.kind {
-    case .backend: backend = table("backplane.backend/1", bp_backend.self)
+    case .backend:
+      backend = table("backplane.backend/1", bp_backend.self)
+      queries = table("backplane.backend.query/1", bp_backend_query.self)
     case .schema: schema = table("backplane.schema/1", bp_schema.self)
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
     }
@@ -165,6 +174,7 @@ final class Instance: @unchecked Sendable {
       directness.declare(.apply, backend.pointee.apply_mode)
       directness.declare(.read, backend.pointee.read_mode)
       directness.declare(.scan, backend.pointee.scan_mode)
+      if let queries { directness.declare(.query, queries.pointee.mode) }
     case .schema:
       guard let schema else { return "backplane.schema/1" }
       directness.declare(.judge, schema.pointee.judge_mode)
@@ -181,6 +191,7 @@ final class Instance: @unchecked Sendable {
       case .apply: backend?.pointee.apply_mode ?? 0
       case .read: backend?.pointee.read_mode ?? 0
       case .scan: backend?.pointee.scan_mode ?? 0
+      case .query: queries?.pointee.mode ?? 0
       case .judge: schema?.pointee.judge_mode ?? 0
       case .exportState, .importState: BP_MODE_ASYNC
       }

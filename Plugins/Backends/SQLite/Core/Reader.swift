@@ -1,33 +1,7 @@
+import BackendSupport
 import CSQLite
 import Glibc
 import PluginAPI
-
-/// A record as read, with a copy of its data: nothing of SQLite's may be held while the host is called, because the host
-/// may call back, and an open read would hold up checkpoints.
-struct FoundRecord: @unchecked Sendable {
-  // @unchecked: the buffer has one owner at a time.
-  var timestampMs: UInt64
-  var version: UInt64
-  var content: UInt32
-  /// Owned by whoever received the record.
-  var data: UnsafeMutableBufferPointer<UInt8>?
-}
-
-/// One page, with the text of all URIs in one array.
-struct FoundPage: Sendable {
-  struct Item: Sendable {
-    var uriEnd: Int
-    var timestampMs: UInt64
-    var version: UInt64
-    var sizeBytes: UInt64
-    var content: UInt32
-  }
-
-  var text: [UInt8] = []
-  var items: [Item] = []
-  /// There are more records after the last item.
-  var hasMore = false
-}
 
 /// A connection that only reads. One thread at a time.
 final class Reader: @unchecked Sendable {
@@ -36,6 +10,15 @@ final class Reader: @unchecked Sendable {
   private let get: Statement
   private let head: Statement
   private let range: Statement
+  private let pageFromMiddle: Statement
+  private let count: Statement
+  private let dataVersion: Statement
+
+  /// Totals by prefix, as counted when the file was in the state `totalsVersion`.
+  private var totals: [[UInt8]: Int] = [:]
+  private var totalsVersion: UInt64 = 0
+  /// Prefixes whose totals are kept.
+  private static let totalsMax = 256
 
   init(_ settings: SQLiteSettings) throws(SQLiteProblem) {
     connection = try Connection(path: settings.path, settings: settings, isToCreate: false)
@@ -44,6 +27,14 @@ final class Reader: @unchecked Sendable {
     head = try connection.prepare("SELECT content, ts_ms, version FROM records WHERE uri = ?1")
     range = try connection.prepare(
       "SELECT uri, content, ts_ms, version, size_bytes FROM records WHERE uri >= ?1 AND uri < ?2 ORDER BY uri LIMIT ?3")
+    pageFromMiddle = try connection.prepare(
+      """
+      SELECT uri, content, ts_ms, version, size_bytes FROM records WHERE uri >= ?1 AND uri < ?2 ORDER BY uri
+      LIMIT ?3 OFFSET ?4
+      """)
+    count = try connection.prepare("SELECT count(*) FROM records WHERE uri >= ?1 AND uri < ?2")
+    // Another number whenever another connection, of this process or not, has written.
+    dataVersion = try connection.prepare("PRAGMA data_version")
   }
 
   func find(_ uri: BorrowedBytes, isWithoutData: Bool) throws(SQLiteProblem) -> FoundRecord? {
@@ -73,34 +64,91 @@ final class Reader: @unchecked Sendable {
   func page(prefix: BorrowedBytes, cursor: BorrowedBytes, limit: Int) throws(SQLiteProblem) -> FoundPage {
     // Just after the cursor in the order of bytes is the cursor with a zero byte.
     let first = cursor.isEmpty ? Array(prefix) : Array(cursor) + [0]
+    // One more than is wanted: it says that there is a next page.
+    var page = try rows(range, from: first, prefix: prefix, limit: limit + 1, offset: nil)
+    if page.items.count > limit {
+      page.hasMore = true
+      page.items.removeLast()
+      page.text.removeLast(page.text.count - (page.items.last?.uriEnd ?? 0))
+    }
+    return page
+  }
+
+  /// The records number `offset` and on, up to `limit`, and how many there are: of one moment.
+  func query(
+    prefix: BorrowedBytes, offset: Int, limit: Int
+  ) throws(SQLiteProblem) -> (page: FoundPage, total: Int) {
+    try connection.execute("BEGIN")
+    do throws(SQLiteProblem) {
+      let total = try total(Array(prefix))
+      var page = FoundPage()
+      if limit > 0, offset < total {
+        page = try rows(pageFromMiddle, from: Array(prefix), prefix: prefix, limit: limit, offset: offset)
+      }
+      try connection.execute("COMMIT")
+      return (page, total)
+    } catch {
+      sqlite3_exec(connection.handle, "ROLLBACK", nil, nil, nil)
+      throw error
+    }
+  }
+
+  /// Counting goes over every row, so what was counted is kept for as long as nothing has been written by anybody.
+  private func total(_ prefix: [UInt8]) throws(SQLiteProblem) -> Int {
+    // Of the snapshot that the transaction reads, which begins with this.
+    let found = try single(dataVersion)
+    if found != totalsVersion || totals.count >= Self.totalsMax {
+      totals = [:]
+      totalsVersion = found
+    }
+    if let known = totals[prefix] { return known }
+    let bound = prefix.withUnsafeBufferPointer { Self.upperBound($0) }
+    var counted: Result<UInt64, SQLiteProblem>!
+    prefix.withUnsafeBufferPointer { first in
+      (bound ?? []).withUnsafeBufferPointer { upper in
+        count.bind(1, text: first)
+        if bound == nil { count.bind(2, blob: upper) } else { count.bind(2, text: upper) }
+        counted = Result { () throws(SQLiteProblem) in try single(count) }
+      }
+    }
+    let total = Int(clamping: try counted.get())
+    totals[prefix] = total
+    return total
+  }
+
+  private func single(_ statement: Statement) throws(SQLiteProblem) -> UInt64 {
+    defer { statement.reset() }
+    guard statement.step() == SQLITE_ROW else { throw connection.problem }
+    return statement.number(0)
+  }
+
+  private func rows(
+    _ statement: Statement, from first: [UInt8], prefix: BorrowedBytes, limit: Int, offset: Int?
+  ) throws(SQLiteProblem) -> FoundPage {
     let bound = Self.upperBound(prefix)
     var page = FoundPage()
     var result = SQLITE_OK
     first.withUnsafeBufferPointer { first in
       (bound ?? []).withUnsafeBufferPointer { upper in
-        range.bind(1, text: first)
+        statement.bind(1, text: first)
         // Every TEXT is below every BLOB: an empty one is no bound at all.
-        if bound == nil { range.bind(2, blob: upper) } else { range.bind(2, text: upper) }
-        range.bind(3, UInt64(limit + 1))
+        if bound == nil { statement.bind(2, blob: upper) } else { statement.bind(2, text: upper) }
+        statement.bind(3, UInt64(limit))
+        if let offset { statement.bind(4, UInt64(offset)) }
         while true {
-          result = range.step()
+          result = statement.step()
           guard result == SQLITE_ROW else { break }
-          if page.items.count == limit {
-            page.hasMore = true
-            result = SQLITE_DONE
-            break
-          }
-          page.text.append(contentsOf: range.bytes(0))
+          page.text.append(contentsOf: statement.bytes(0))
           page.items.append(
             FoundPage.Item(
-              uriEnd: page.text.count, timestampMs: range.number(2), version: range.number(3),
-              sizeBytes: range.number(4), content: UInt32(truncatingIfNeeded: range.number(1))))
+              uriEnd: page.text.count, timestampMs: statement.number(2), version: statement.number(3),
+              sizeBytes: statement.number(4), content: UInt32(truncatingIfNeeded: statement.number(1))))
         }
         // The problem is asked for before reset, which may hide it.
       }
     }
     let problem = result == SQLITE_DONE ? nil : connection.problem
-    range.reset()
+    statement.reset()
     if let problem { throw problem }
     return page
   }
