@@ -151,12 +151,12 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
-  // Real servers for tests, and a proxy that breaks connections to them.
-  .target(
-    name: "ServerTesting", dependencies: ["CPostgreSQL", pluginAPI, pluginTestHost], path: "Tests/ServerTesting",
-    swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
+    swiftSettings: swift6),
+  // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
+  .target(
+    name: "ServerTesting", dependencies: ["CPostgreSQL", pluginAPI, pluginTestHost], path: "Tests/ServerTesting",
     swiftSettings: swift6),
   .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
   // Speaks MongoDB's wire protocol for the tests of that backend.
@@ -180,7 +180,11 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
-    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting"], swiftSettings: swift6),
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter"],
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
+    path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
 ]
 
 // Reloads under fire, without threads and time of the machine's: the linker hands those over to the simulation. Without
@@ -215,11 +219,12 @@ let nodeTests: [Target] = [
     name: "ServerFaultTests",
     dependencies: [
       "ServerTesting", "MongoWireServer", "NodeTesting", "PostgreSQLBackend", "MongoDBBackend", "HTTPBackend",
-      "backplane",
-      pluginAPI, pluginTestHost,
+      "backplane", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
