@@ -29,7 +29,8 @@ import Testing
   }
 
   @Test func httpPasses() async throws {
-    let node = try NodeProcess()
+    let folder = TestFolder()
+    let node = try NodeProcess(environment: ["BACKEND_URL": "sqlite://\(folder.path)/records.sqlite3"])
     let answer = try await check("http", "http://127.0.0.1:\(node.port)")
     #expect(answer.capabilities.contains(CheckAnswer.Capability(name: "records are another node's", value: "yes")))
   }

@@ -18,7 +18,7 @@ public struct FaultOutcome: Sendable {
 ///
 /// Under every fault calls end by their deadlines, and those that fail say that they may be tried again; when it is over
 /// writes succeed again; and whatever was acknowledged, at any time, is there.
-public struct ServerFaultDrill: Sendable {
+public final class ServerFaultDrill: Sendable {
   public static let faults: [FaultProxy.Fault] = [
     .refuses, .blackHoles, .delays(milliseconds: 100), .cutsAfter(bytes: 40, .toServer),
     .cutsAfter(bytes: 30, .toClient), .resets,
@@ -35,7 +35,7 @@ public struct ServerFaultDrill: Sendable {
 
   private let proxy: FaultProxy
   private let host: TestHost
-  private let log = Mutex<Log>(Log())
+  private let log = Mutex(Log())
 
   private struct Log {
     var acknowledged: [String] = []
@@ -58,8 +58,8 @@ public struct ServerFaultDrill: Sendable {
     try await host.apply(.put(before, Array("\"before\"".utf8)), deadline: .seconds(60))
     var outcome = FaultOutcome(fault: fault)
     await withTaskGroup(of: Void.self) { group in
-      for writer in 0..<ServerFaultDrill.writersCount { group.addTask { await write(name, writer) } }
-      group.addTask { await readOnAndOn(before) }
+      for writer in 0..<ServerFaultDrill.writersCount { group.addTask { [self] in await write(name, writer) } }
+      group.addTask { [self] in await readOnAndOn(before) }
       // Writes are under way when it begins.
       try? await Task.sleep(for: .milliseconds(100))
       proxy.set(fault)
@@ -70,10 +70,10 @@ public struct ServerFaultDrill: Sendable {
       log.withLock { $0.isOver = true }
     }
     await lookAfterwards(before)
-    let log = log.withLock { $0 }
-    outcome.acknowledgedCount = log.acknowledged.count
-    outcome.failedCount = log.failed
-    outcome.problems = log.problems
+    let seen = log.withLock { $0 }
+    outcome.acknowledgedCount = seen.acknowledged.count
+    outcome.failedCount = seen.failed
+    outcome.problems = seen.problems
     return outcome
   }
 
