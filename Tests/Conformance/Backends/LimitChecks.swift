@@ -35,12 +35,15 @@ struct LimitChecks {
         if refusal == nil { try await compare(driver, uri, data, content) }
         // Whatever came of it, a small record is served as before.
         let small = Array("\"after\"".utf8)
-        let answer = try await driver.apply([.put("\(root)/small", small)], stamp: 2)
+        let answer = try await driver.apply([.put("\(root)/~small", small)], stamp: 2)
         try require(
           answer.code == BP_OK, "a small record afterwards failed with code \(answer.code): \(answer.message)")
-        let read = try await driver.read("\(root)/small")
+        let read = try await driver.read("\(root)/~small")
         try require(read?.data == small, "a small record that was put afterwards was not read back")
-        for uri in (refusal == nil ? [uri] : []) + ["\(root)/small"] {
+        // One by one: a cursor has to get past it.
+        let all = try await driver.scan(prefix: "\(root)/", credits: 1, itemsMax: 100)
+        try require(all.count == (refusal == nil ? 2 : 1), "a scan by 1 has \(all.count) records")
+        for uri in (refusal == nil ? [uri] : []) + ["\(root)/~small"] {
           let answer = try await driver.apply([.delete(uri)], stamp: 3)
           try require(answer.code == BP_OK, "a delete failed with code \(answer.code): \(answer.message)")
         }
