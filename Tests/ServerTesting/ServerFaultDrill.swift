@@ -27,11 +27,11 @@ public final class ServerFaultDrill: Sendable {
   private static let root = "mutable://conformance/drill"
   private static let writersCount = 4
   /// What a call may take while a fault holds, and how much later its completion may still come on a busy machine.
-  private static let deadline = Duration.seconds(2)
+  private static let deadline = Duration.milliseconds(800)
   private static let grace = Duration.seconds(20)
   private static let recoveryLimit = Duration.seconds(60)
   /// How long a fault holds: longer than a deadline, so that calls meet theirs in it.
-  private static let faultTime = Duration.milliseconds(2_500)
+  private static let faultTime = Duration.milliseconds(1_200)
 
   private let proxy: FaultProxy
   private let host: TestHost
