@@ -172,23 +172,6 @@ public final class TestBackend: @unchecked Sendable {
     return calls.map { $0.wait() }
   }
 
-  /// Of a backend that offers backplane.backend.query/1.
-  public func query(_ prefix: String, offset: Int, limit: Int) -> Answer {
-    let id: StaticString = "backplane.backend.query/1"
-    let queries = plugin.pointee.extension(
-      plugin.pointee.`self`, bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
-    )!.assumingMemoryBound(to: bp_backend_query.self)
-    let call = PendingCall(.query)
-    prefix.withView { prefix in
-      var request = bp_query(
-        size: .size(of: bp_query.self), flags: 0, token: register(call), call: nil, prefix: prefix,
-        offset: UInt64(offset), limit: UInt32(limit), reserved: 0)
-      queries.pointee.query(plugin.pointee.`self`, &request)
-      _ = call.wait()
-    }
-    return call.wait()
-  }
-
   public func page(_ prefix: String, cursor: [UInt8] = [], limit: Int = 100) -> Answer {
     let call = PendingCall(.scan)
     prefix.withView { prefix in

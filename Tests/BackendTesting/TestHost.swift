@@ -24,6 +24,7 @@ public struct Answer: Sendable {
   public var code: bp_code = BP_OK
   public var message = ""
   public var isRetryable = false
+  public var retryAfterMs: UInt32 = 0
   public var durability: UInt32 = 0
   public var absentCount: UInt32 = 0
   public var failedOp: UInt32 = 0
@@ -128,6 +129,7 @@ private func complete(_ token: bp_token, _ result: UnsafePointer<bp_result>) {
   answer.code = result.pointee.code
   answer.message = result.pointee.message.text
   answer.isRetryable = result.pointee.flags & BP_RETRYABLE != 0
+  answer.retryAfterMs = result.pointee.retry_after_ms
   let raw = UnsafeRawPointer(result)
   switch call.kind {
   case .write:

@@ -154,7 +154,7 @@ import Testing
     #expect(total.items.isEmpty && total.total == 250)
     #expect(node.asked.count == 3)
     // Neither on a page of its own, nor more than the remote gives out.
-    for (offset, limit) in [(70, 50), (0, 101)] {
+    for (offset, limit) in [(70, 50), (0, 101)] as [(UInt64, UInt32)] {
       #expect(backend.query("mutable://open/d/", offset: offset, limit: limit).code == BP_UNIMPLEMENTED)
     }
   }
