@@ -89,6 +89,7 @@ let backends: [Target] =
     .systemLibrary(
       name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
       providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(
       name: "CMongoC", path: "Plugins/Backends/MongoDB/CMongoC", pkgConfig: "libmongoc-1.0",
       providers: [.apt(["libmongoc-dev"])]),
   ]
@@ -114,8 +115,9 @@ let transports: [Target] =
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
+  .target(name: "HeapShim", path: "Tests/HeapShim"),
   .target(
-    name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance",
+    name: "Conformance", dependencies: ["ListQuery", "HeapShim", pluginAPI, pluginTestHost], path: "Tests/Conformance",
     // The optimiser of Swift 6.3.1 crashes while it splits the coroutine of TransportChecks.run.
     swiftSettings: swift6 + [.unsafeFlags(["-Onone"], .when(configuration: .release))]),
   .testTarget(
@@ -146,13 +148,11 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
-  // Real servers for tests.
-  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
   // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
-  .target(name: "ServerTesting", path: "Tests/ServerTesting", swiftSettings: swift6),
+  .target(name: "ServerTesting", dependencies: ["CPostgreSQL"], path: "Tests/ServerTesting", swiftSettings: swift6),
   .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
   // Speaks MongoDB's wire protocol for the tests of that backend.
   .target(
@@ -171,7 +171,7 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting"],
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
@@ -180,9 +180,6 @@ let tests: [Target] = [
   .executableTarget(
     name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
     path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
-  .executableTarget(
-    name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
-    swiftSettings: swift6),
 ]
 
 // Reloads under fire, without threads and time of the machine's: the linker hands those over to the simulation. Without
@@ -215,6 +212,8 @@ let nodeTests: [Target] = [
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(

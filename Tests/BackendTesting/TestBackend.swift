@@ -17,6 +17,8 @@ public final class TestBackend: @unchecked Sendable {
   public let table: UnsafePointer<bp_backend>
   private let instance: bp_instance
   private var isStarted = false
+  /// Goes with every call that is made from now on; lives as long as they do.
+  public var header: UnsafePointer<bp_call>?
 
   public init<P: DirectBackend>(
     _ type: P.Type, _ configuration: String = "{}", stateDirectory: String = "", purpose: UInt32 = BP_PURPOSE_SERVE
@@ -116,7 +118,7 @@ public final class TestBackend: @unchecked Sendable {
       raw.append(
         bp_unit(
           size: .size(of: bp_unit.self), ops_count: UInt32(unit.count), ops: unit.rawOps, token: register(call),
-          call: nil, ts_ms: unit.timestampMs, version: unit.version))
+          call: header, ts_ms: unit.timestampMs, version: unit.version))
       keepAlive(unit, until: call)
     }
     raw.withUnsafeBufferPointer { table.pointee.apply(plugin.pointee.`self`, $0.baseAddress, UInt32($0.count)) }
@@ -133,6 +135,9 @@ public final class TestBackend: @unchecked Sendable {
     }
   }
 
+  /// The caller gives up.
+  public func cancel(_ call: PendingCall) { plugin.pointee.cancel?(plugin.pointee.`self`, token(of: call)) }
+
   public func apply(_ ops: [Op], timestampMs: UInt64 = 1, version: UInt64 = 1) -> Answer {
     submit([LocalUnit(ops, timestampMs: timestampMs, version: version)])[0].wait()
   }
@@ -141,7 +146,7 @@ public final class TestBackend: @unchecked Sendable {
     let call = PendingCall(.read)
     uri.withView { view in
       var request = bp_read(
-        size: .size(of: bp_read.self), flags: flags, token: register(call), call: nil, uri: view)
+        size: .size(of: bp_read.self), flags: flags, token: register(call), call: header, uri: view)
       table.pointee.read(plugin.pointee.`self`, &request, 1)
       _ = call.wait()
     }

@@ -32,65 +32,93 @@ final class FakeNode: Sendable {
 
   typealias Script = @Sendable (Asked) -> Reply
 
-  private struct State {
-    var asked: [Asked] = []
-    var connectionsCount = 0
-    var channels: [any Channel] = []
-    var held: [@Sendable () -> Void] = []
-    var health: Reply = .answer(200, #"{"status":"healthy"}"#)
+  /// What the handlers know: they must not be the last to hold the node, which joins their thread.
+  private final class Core: Sendable {
+    struct State {
+      var asked: [Asked] = []
+      var connectionsCount = 0
+      var channels: [any Channel] = []
+      var held: [@Sendable () -> Void] = []
+      var health: Reply = .answer(200, #"{"status":"healthy"}"#)
+      var isStopped = false
+    }
+    let state = Mutex(State())
+    let script: Script
+
+    init(_ script: @escaping Script) { self.script = script }
+
+    func connected(_ channel: any Channel) {
+      state.withLock { state in
+        state.connectionsCount += 1
+        state.channels.append(channel)
+      }
+    }
+
+    func disconnected(_ channel: any Channel) { state.withLock { $0.channels.removeAll { $0 === channel } } }
+
+    func reply(_ asked: Asked) -> Reply {
+      if asked.target.hasSuffix("/api/v1/health") { return state.withLock { $0.health } }
+      let numbered = state.withLock { state in
+        var asked = asked
+        asked.number = state.asked.count
+        state.asked.append(asked)
+        return asked
+      }
+      return script(numbered)
+    }
+
+    func takeChannels() -> [any Channel] {
+      state.withLock { state in
+        defer { state.channels = [] }
+        return state.channels
+      }
+    }
   }
-  private let state = Mutex(State())
+
+  private let core: Core
   private let group: MultiThreadedEventLoopGroup
   private let channel: any Channel
 
   var port: Int { channel.localAddress!.port! }
   var url: String { "http://127.0.0.1:\(port)" }
   /// Every request but those for health.
-  var asked: [Asked] { state.withLock { $0.asked } }
-  var connectionsCount: Int { state.withLock { $0.connectionsCount } }
-
-  var openConnectionsCount: Int { state.withLock { $0.channels.count } }
+  var asked: [Asked] { core.state.withLock { $0.asked } }
+  var connectionsCount: Int { core.state.withLock { $0.connectionsCount } }
+  var openConnectionsCount: Int { core.state.withLock { $0.channels.count } }
+  var heldCount: Int { core.state.withLock { $0.held.count } }
 
   init(port: Int = 0, tls: NIOSSLContext? = nil, _ script: @escaping Script) throws {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let box = Box()
+    let core = Core(script)
+    self.core = core
     channel = try ServerBootstrap(group: group)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
-          try channel.pipeline.syncOperations.addHandler(Handler(box.node!, script))
+          try channel.pipeline.syncOperations.addHandler(Handler(core))
         }
       }
       .bind(host: "127.0.0.1", port: port).wait()
-    box.node = self
-  }
-
-  private final class Box: @unchecked Sendable {
-    // @unchecked: set before anybody can connect: the port is not known before.
-    weak var node: FakeNode?
   }
 
   deinit { stop() }
 
-  /// Closes every connection and the listener.
+  /// Closes every connection and the listener. Only the first time counts.
   func stop() {
-    let channels = state.withLock { state in
-      defer { state.channels = [] }
-      return state.channels
+    let isStopped = core.state.withLock { state in
+      defer { state.isStopped = true }
+      return state.isStopped
     }
+    if isStopped { return }
     try? channel.close().wait()
-    for channel in channels { try? channel.close().wait() }
+    closeConnections()
     try? group.syncShutdownGracefully()
   }
 
   /// Closes the connections, so that the next request finds its own gone.
   func closeConnections() {
-    let channels = state.withLock { state in
-      defer { state.channels = [] }
-      return state.channels
-    }
-    for channel in channels { try? channel.close().wait() }
+    for channel in core.takeChannels() { try? channel.close().wait() }
   }
 
   /// An answer after which the connection ends, and says so.
@@ -100,64 +128,32 @@ final class FakeNode: Sendable {
 
   /// Lets the held answers go.
   func release() {
-    let held = state.withLock { state in
+    let held = core.state.withLock { state in
       defer { state.held = [] }
       return state.held
     }
     for one in held { one() }
   }
 
-  var heldCount: Int { state.withLock { $0.held.count } }
-  func setHealth(_ reply: Reply) { state.withLock { $0.health = reply } }
-
-  fileprivate func connected(_ channel: any Channel) {
-    state.withLock { state in
-      state.connectionsCount += 1
-      state.channels.append(channel)
-    }
-  }
-
-  fileprivate func disconnected(_ channel: any Channel) {
-    state.withLock { $0.channels.removeAll { $0 === channel } }
-  }
-
-  fileprivate func reply(_ asked: Asked, _ script: Script) -> Reply {
-    if asked.target.hasSuffix("/api/v1/health") { return state.withLock { $0.health } }
-    let numbered = state.withLock { state in
-      var asked = asked
-      asked.number = state.asked.count
-      state.asked.append(asked)
-      return asked
-    }
-    return script(numbered)
-  }
-
-  fileprivate func hold(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.held.append(body) } }
+  func setHealth(_ reply: Reply) { core.state.withLock { $0.health = reply } }
 
   /// Reads requests with a Content-Length, one after the other.
   private final class Handler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private weak var node: FakeNode?
-    private let script: Script
+    private let core: Core
     private var received: [UInt8] = []
 
-    init(_ node: FakeNode, _ script: @escaping Script) {
-      self.node = node
-      self.script = script
-    }
+    init(_ core: Core) { self.core = core }
 
-    func channelActive(context: ChannelHandlerContext) { node?.connected(context.channel) }
-    func channelInactive(context: ChannelHandlerContext) { node?.disconnected(context.channel) }
+    func channelActive(context: ChannelHandlerContext) { core.connected(context.channel) }
+    func channelInactive(context: ChannelHandlerContext) { core.disconnected(context.channel) }
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
       received += Array(unwrapInboundIn(data).readableBytesView)
-      while let asked = take() {
-        guard let node else { return context.close(promise: nil) }
-        send(node.reply(asked, script), context)
-      }
+      while let asked = take() { send(core.reply(asked), context) }
     }
 
     private func take() -> Asked? {
@@ -191,7 +187,9 @@ final class FakeNode: Sendable {
       case .held(let status, let text):
         let channel = context.channel
         let bytes = Self.answer(status, Array(text.utf8), [("content-type", "application/json")])
-        node?.hold { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
+        core.state.withLock { state in
+          state.held.append { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
+        }
       }
     }
 

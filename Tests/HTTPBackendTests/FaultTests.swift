@@ -21,7 +21,7 @@ import Testing
     (503, BP_UNAVAILABLE, true), (504, BP_UNAVAILABLE, true), (408, BP_UNAVAILABLE, true),
     (429, BP_RESOURCE_EXHAUSTED, true), (413, BP_INVALID_ARGUMENT, false), (414, BP_INVALID_ARGUMENT, false),
     (418, BP_INVALID_ARGUMENT, false), (301, BP_UNAVAILABLE, false), (401, BP_UNAVAILABLE, false),
-    (403, BP_UNAVAILABLE, false), (405, BP_UNAVAILABLE, false), (204, BP_UNAVAILABLE, false),
+    (403, BP_UNAVAILABLE, false), (405, BP_UNAVAILABLE, false),
   ])
   func statuses(_ status: Int, _ code: bp_code, _ isRetryable: Bool) throws {
     let (read, write) = try answers(

@@ -159,17 +159,16 @@ import Testing
 
   @Test func credentialsGoIntoAHeaderAndNowhereElse() throws {
     let node = try FakeNode { _ in .answer(403, "{}") }
-    let url = "http://us%65r:pa%3As%20s@127.0.0.1:\(node.port)"
+    let url = "http://m%61ry:pw%3As3cr%20et@127.0.0.1:\(node.port)"
     let backend = try TestBackend.http(url)
     let answer = backend.read("mutable://open/a")
-    let wanted = "Basic " + Data("user:pa:s s".utf8).base64EncodedString()
+    let wanted = "Basic " + Data("mary:pw:s3cr et".utf8).base64EncodedString()
     #expect(node.asked.map { $0.headers["authorization"] } == [wanted])
     #expect(answer.code == BP_UNAVAILABLE && answer.message.contains("credentials"))
-    #expect(!answer.message.contains("pa") || !answer.message.contains("s s"))
     node.stop()
     let gone = backend.read("mutable://open/a")
     for text in [answer.message, gone.message] + backend.health.map(\.message) {
-      #expect(!text.contains("user") && !text.contains("pa:s") && !text.contains("%3A"), "\(text)")
+      #expect(!text.contains("mary") && !text.contains("s3cr") && !text.contains("%3A"), "\(text)")
     }
   }
 }

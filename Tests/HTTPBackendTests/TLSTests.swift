@@ -118,7 +118,8 @@ private final class Certificates {
 
   @Test func oneSideWithoutTLS() throws {
     let plain = try FakeNode { _ in .close }
-    let refusal = TestBackend.startRefusal("https://127.0.0.1:\(plain.port)", authority())
+    let refusal = TestBackend.startRefusal(
+      "https://127.0.0.1:\(plain.port)", authority() + #","connect_timeout_ms":500"#)
     #expect(refusal?.contains("TLS") == true || refusal == nil, "\(refusal ?? "")")
     let node = try node("node")
     // Bytes of TLS are no HTTP; or the connection just ends.

@@ -9,14 +9,16 @@ struct TwoNodes {
 
   static let plugins = BuiltProducts.bundled + ["backend-http"]
 
+  static let environment = ["PORT": "", "BACKPLANE_LIMITS_BODY_SIZE_BYTES_MAX": "134217728"]
+
   init(remote text: String? = nil, http: String = "", front more: String = "") throws {
     let port = FreePort.find()
     remoteText = text ?? "slots:\n  memory: {kind: backend, url: \"memory://\"}\n"
     remote = try NodeProcess(
-      environment: ["PORT": ""], configuration: Self.at(port, remoteText), port: port)
+      environment: Self.environment, configuration: Self.at(port, remoteText), port: port)
     let frontPort = FreePort.find()
     front = try NodeProcess(
-      plugins: Self.plugins, environment: ["PORT": ""],
+      plugins: Self.plugins, environment: Self.environment,
       configuration: Self.at(
         frontPort,
         """
@@ -35,7 +37,7 @@ struct TwoNodes {
   /// The remote again, after it has ended, in the same folder and at the same port.
   func remoteAgain() throws -> NodeProcess {
     try NodeProcess(
-      folder: remote.folder, environment: ["PORT": ""], configuration: Self.at(remote.port, remoteText),
+      folder: remote.folder, environment: Self.environment, configuration: Self.at(remote.port, remoteText),
       port: remote.port)
   }
 }

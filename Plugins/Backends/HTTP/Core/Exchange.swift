@@ -32,6 +32,9 @@ struct RemoteAnswer: Sendable {
   }
 
   var isJSON: Bool { mediaType == "application/json" }
+
+  /// A node that serves has answered, be it with a refusal; not a gate before it, nor a stranger.
+  var isNodes: Bool { (200...299).contains(status) || ((status == 400 || status == 404) && isJSON) }
 }
 
 extension Substring {

@@ -16,7 +16,7 @@ final class HealthReporter: Sendable {
 
   func whenFailing(_ body: (@Sendable () -> Void)?) { onFailure.withLock { $0 = body } }
 
-  /// The remote has answered a request, whatever it said.
+  /// The remote has answered a request as a node does.
   func answered() {
     if isReachable.load(ordering: .acquiring) { return }
     say(.healthy, "")

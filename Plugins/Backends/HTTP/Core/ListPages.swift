@@ -89,10 +89,7 @@ struct ListPages {
         throw Failure(
           code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
       }
-      // The multiple of a length of at most `limit` that lies best before the end.
-      let wanted = end - limit / 4
-      let page = (wanted + limit - 1) / limit
-      let length = wanted / page
+      let (page, length) = Self.window(beforeOrAt: end - limit / 4, lengthMax: limit)
       let window = try ask(page + 1, length)
       try check(window)
       guard let head = window.uris.first, seen.contains(head) else { return nil }
@@ -102,6 +99,16 @@ struct ListPages {
       guard reached > end else { return nil }
       end = reached
     }
+  }
+
+  /// The page that begins at `start` or before it and reaches farthest: pages begin at multiples of their length. From 0.
+  static func window(beforeOrAt start: Int, lengthMax: Int) -> (page: Int, length: Int) {
+    var best = (page: start, length: 1)
+    for length in 1...lengthMax where start / length > 0 {
+      let page = start / length
+      if (page + 1) * length > (best.page + 1) * best.length { best = (page, length) }
+    }
+    return best
   }
 
   private func check(_ answer: ListAnswer) throws(Failure) {

@@ -33,10 +33,7 @@ func isPast(_ deadlineNs: UInt64) -> Bool {
   deadlineNs != 0 && NIODeadline.now().uptimeNanoseconds >= deadlineNs
 }
 
-/// The other node: at most `connections_max` requests at once, the others wait in order.
-///
-/// What another node sent on has as many turns of its own and never waits: nodes that are each other's backends would
-/// wait for one another.
+/// The other node: requests take turns and go over the line to the address that is good now.
 final class Remote: Sendable {
   let settings: Settings
   let group: MultiThreadedEventLoopGroup
@@ -48,40 +45,19 @@ final class Remote: Sendable {
     var line: Line?
     /// Without new requests; shut down when their last one has ended.
     var retired: [Line] = []
-    var running = 0
-    var runningForwarded = 0
-    var waiting: [Sending] = []
-    /// Where `waiting` begins: what is before has been sent.
-    var first = 0
+    var turns: Turns
     var isClosed = false
     /// Why there is no line.
     var absence = Failure.unavailable("the HTTP backend is not started")
     var idle: EventLoopPromise<Void>?
-
-    var waitingCount: Int { waiting.count - first }
-    var isIdle: Bool { running == 0 && runningForwarded == 0 && waitingCount == 0 }
-
-    mutating func popWaiting() -> Sending? {
-      guard first < waiting.count else { return nil }
-      defer {
-        first += 1
-        if first == waiting.count {
-          waiting.removeAll(keepingCapacity: waiting.count < 1_024)
-          first = 0
-        } else if first >= 1_024, first * 2 > waiting.count {
-          waiting.removeFirst(first)
-          first = 0
-        }
-      }
-      return waiting[first]
-    }
   }
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   init(_ settings: Settings, health: HealthReporter, metrics: RemoteMetrics) {
     self.settings = settings
     self.health = health
     self.metrics = metrics
+    state = Mutex(State(turns: Turns(settings)))
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   }
 
@@ -123,31 +99,8 @@ final class Remote: Sendable {
   @discardableResult
   func send(_ request: RemoteRequest, _ done: @escaping Sending.Done) -> Sending {
     let sending = Sending(request, done)
-    enum Fate { case go, wait, refuse(Failure) }
-    let fate = state.withLock { state -> Fate in
-      if state.isClosed { return .refuse(.unavailable("the HTTP backend is stopping")) }
-      if sending.isForwarded {
-        guard state.runningForwarded < settings.connectionsMax else {
-          return .refuse(
-            .exhausted(
-              "\(settings.connectionsMax) requests of other nodes are on their way to \(settings.remote.text), which is "
-                + "connections_max; ask more slowly or raise it", retryAfterMs: 100))
-        }
-        state.runningForwarded += 1
-        return .go
-      }
-      if state.running < settings.connectionsMax {
-        state.running += 1
-        return .go
-      }
-      guard state.waitingCount < settings.queueUnitsMax else {
-        return .refuse(
-          .exhausted(
-            "\(settings.queueUnitsMax) requests wait for \(settings.remote.text), which is queue_units_max; ask more "
-              + "slowly, or raise it or connections_max", retryAfterMs: 100))
-      }
-      state.waiting.append(sending)
-      return .wait
+    let fate = state.withLock { state -> Turns.Fate in
+      state.isClosed ? .refuse(.unavailable("the HTTP backend is stopping")) : state.turns.enter(sending)
     }
     switch fate {
     case .go: run(sending)
@@ -182,10 +135,12 @@ final class Remote: Sendable {
     let number = line.send(sending.request) { [self] result in
       switch result {
       case .success(let answer):
-        health.answered()
+        if answer.isNodes { health.answered() }
         finish(sending, .success(answer))
       case .failure(let ending):
-        if ending.isStale, attempt == 0 {
+        // A line may be retired between the choice of it and the request.
+        let isRetired = ending.problem.kind == .stopping && !self.state.withLock { $0.isClosed }
+        if ending.isStale || isRetired, attempt == 0 {
           metrics.retries.increment()
           return run(sending, attempt: 1)
         }
@@ -217,13 +172,8 @@ final class Remote: Sendable {
   /// A turn is free.
   private func ended(_ sending: Sending) {
     let (next, idle) = state.withLock { state -> (Sending?, EventLoopPromise<Void>?) in
-      if sending.isForwarded {
-        state.runningForwarded -= 1
-      } else {
-        if let next = state.popWaiting() { return (next, nil) }
-        state.running -= 1
-      }
-      guard state.isIdle else { return (nil, nil) }
+      let next = state.turns.leave(sending)
+      guard next == nil, state.turns.isIdle else { return (next, nil) }
       defer { state.idle = nil }
       return (nil, state.idle)
     }
@@ -239,7 +189,7 @@ final class Remote: Sendable {
     let loop = group.next()
     let promise = loop.makePromise(of: Void.self)
     let isIdle = state.withLock { state in
-      if state.isIdle { return true }
+      if state.turns.isIdle { return true }
       // One waiter: quiesce is called once at a time.
       state.idle = promise
       return false

@@ -68,29 +68,10 @@ public final class MongoDBBackend: DirectBackend {
     do throws(MongoProblem) {
       let page = try opened.takeUnretainedValue()
         .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, Self.pageItemsMax)))
-      complete(call, page)
+      call.complete(page)
     } catch {
       health.report(error)
       call.fail(error.failure)
-    }
-  }
-
-  private func complete(_ call: ScanCall, _ page: FoundPage) {
-    page.text.withUnsafeBufferPointer { text in
-      withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: page.items.count) { items in
-        var start = 0
-        for (index, item) in page.items.enumerated() {
-          items.initializeElement(
-            at: index,
-            to: bp_scan_item(
-              uri: bp_view(BorrowedBytes(rebasing: text[start..<item.uriEnd])), ts_ms: item.timestampMs,
-              version: item.version, size_bytes: item.sizeBytes, content: item.content, reserved: 0))
-          if index + 1 < page.items.count { start = item.uriEnd }
-        }
-        call.page(
-          UnsafeBufferPointer(items),
-          cursor: page.hasMore ? BorrowedBytes(rebasing: text[start...]) : BorrowedBytes(start: nil, count: 0))
-      }
     }
   }
 

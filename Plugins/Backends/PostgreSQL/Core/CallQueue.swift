@@ -30,30 +30,26 @@ final class CallQueue<Call: Sendable>: @unchecked Sendable {
     work.deallocate()
   }
 
-  enum Submitted {
-    case taken
-    case full
-    case closed
-  }
-
   /// A thread that has been at its batch for this long is not waited for.
   private var patienceNs: UInt64 { 2_000_000 }
 
+  /// Takes as many of `count` calls as there is room for, none when closed; how many it took, and whether it is closed.
   /// Any thread; never blocks for longer than a list takes to grow.
-  func submit(_ call: Call) -> Submitted {
+  func submit(_ count: Int, _ call: (Int) -> Call) -> (takenCount: Int, isClosed: Bool) {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
-    if isClosed { return .closed }
-    if waiting.count >= countMax { return .full }
-    waiting.append(call)
+    if isClosed { return (0, true) }
+    let before = waiting.count
+    let takenCount = min(count, countMax - before)
+    for index in 0..<takenCount { waiting.append(call(index)) }
     // Calls that come together should share a round trip, so a second thread is woken only when there are many, or when
     // the first one is slow.
-    if idleCount > 0,
-      waiting.count == 1 || waiting.count % 64 == 0 || monotonicNs() > lastTakenNs + patienceNs
+    if takenCount > 0, idleCount > 0,
+      before == 0 || before / 64 != waiting.count / 64 || monotonicNs() > lastTakenNs + patienceNs
     {
       pthread_cond_signal(work)
     }
-    return .taken
+    return (takenCount, false)
   }
 
   /// What waits, up to `max`; empty after `waitMs` without any; nil once closed and empty.

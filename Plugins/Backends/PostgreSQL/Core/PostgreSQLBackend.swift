@@ -79,6 +79,14 @@ public final class PostgreSQLBackend: DirectBackend {
     opened._withUnsafeGuaranteedRef { $0.submit(call) }
   }
 
+  public func read(_ batch: ReadBatch) {
+    guard let opened else {
+      for index in 0..<batch.count { batch[index].fail(Self.notStarted) }
+      return
+    }
+    opened._withUnsafeGuaranteedRef { $0.submit(batch) }
+  }
+
   public func scan(_ call: ScanCall) {
     guard let opened else { return call.fail(Self.notStarted) }
     opened._withUnsafeGuaranteedRef { $0.submit(call) }

@@ -47,19 +47,22 @@ final class Store: Sendable {
   func submit(_ batch: UnitBatch) { units.submit(batch) }
 
   func submit(_ call: ReadCall) {
-    switch reads.submit(call) {
-    case .taken: break
-    case .full: call.fail(full)
-    case .closed: call.fail(.unavailable("the PostgreSQL backend is stopping"))
-    }
+    let (takenCount, isClosed) = reads.submit(1) { _ in call }
+    if takenCount == 0 { call.fail(refusal(isClosed)) }
+  }
+
+  func submit(_ batch: ReadBatch) {
+    let (takenCount, isClosed) = reads.submit(batch.count) { batch[$0] }
+    for index in takenCount..<batch.count { batch[index].fail(refusal(isClosed)) }
   }
 
   func submit(_ call: ScanCall) {
-    switch scans.submit(call) {
-    case .taken: break
-    case .full: call.fail(full)
-    case .closed: call.fail(.unavailable("the PostgreSQL backend is stopping"))
-    }
+    let (takenCount, isClosed) = scans.submit(1) { _ in call }
+    if takenCount == 0 { call.fail(refusal(isClosed)) }
+  }
+
+  private func refusal(_ isClosed: Bool) -> Failure {
+    isClosed ? .unavailable("the PostgreSQL backend is stopping") : full
   }
 
   private var full: Failure {

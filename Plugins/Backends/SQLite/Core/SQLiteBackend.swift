@@ -78,40 +78,14 @@ public final class SQLiteBackend: DirectBackend {
 
   public func query(_ call: QueryCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
-    guard call.limit <= Self.pageItemsMax else { return call.notCheaper() }
+    guard call.limit <= FoundPage.itemsMax else { return call.notCheaper() }
     do throws(SQLiteProblem) {
       let (page, total) = try opened.takeUnretainedValue()
         .query(prefix: call.prefix, offset: call.offset, limit: call.limit)
-      withItems(page) { items, _ in call.page(items, total: total) }
+      call.complete(page, total: total)
     } catch {
       health.report(error)
       call.fail(error.failure)
-    }
-  }
-
-  private func complete(_ call: ScanCall, _ page: FoundPage) {
-    withItems(page) { items, last in
-      call.page(items, cursor: page.hasMore ? last : BorrowedBytes(start: nil, count: 0))
-    }
-  }
-
-  /// The page as the boundary's items, and the last URI.
-  private func withItems(
-    _ page: FoundPage, _ body: (UnsafeBufferPointer<bp_scan_item>, _ last: BorrowedBytes) -> Void
-  ) {
-    page.text.withUnsafeBufferPointer { text in
-      withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: page.items.count) { items in
-        var start = 0
-        for (index, item) in page.items.enumerated() {
-          items.initializeElement(
-            at: index,
-            to: bp_scan_item(
-              uri: bp_view(BorrowedBytes(rebasing: text[start..<item.uriEnd])), ts_ms: item.timestampMs,
-              version: item.version, size_bytes: item.sizeBytes, content: item.content, reserved: 0))
-          if index + 1 < page.items.count { start = item.uriEnd }
-        }
-        body(UnsafeBufferPointer(items), BorrowedBytes(rebasing: text[start...]))
-      }
     }
   }
 

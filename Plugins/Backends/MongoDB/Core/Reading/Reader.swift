@@ -1,21 +1,6 @@
+import BackendSupport
 import CMongoC
 import PluginAPI
-
-/// One page of a scan, with the text of all URIs in one array.
-struct FoundPage {
-  struct Item {
-    var uriEnd: Int
-    var timestampMs: UInt64
-    var version: UInt64
-    var sizeBytes: UInt64
-    var content: UInt32
-  }
-
-  var text: [UInt8] = []
-  var items: [Item] = []
-  /// There are more records after the last item.
-  var hasMore = false
-}
 
 /// Asks for records. One thread.
 final class Reader {
