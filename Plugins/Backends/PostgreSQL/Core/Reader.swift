@@ -21,7 +21,9 @@ final class Reader: @unchecked Sendable {
 
   func run() {
     while let calls = queue.take(max: Self.batchReadsMax) {
-      if !calls.isEmpty { serve(calls) }
+      if calls.isEmpty { continue }
+      serve(calls)
+      queue.done()
     }
     keeper.close()
   }
@@ -132,10 +134,10 @@ final class Reader: @unchecked Sendable {
     let timestampMs = result.number(row, 1)
     let version = result.number(row, 2)
     let payload = result.number(row, 3)
-    let content: Content = payload == Statements.Payload.json ? .json : .bytes
+    let content: Content = payload == StatementParts.Payload.json ? .json : .bytes
     let none = BorrowedBytes(start: nil, count: 0)
     let data = hasData ? result.bytes(row, 4) : none
-    guard hasData, payload == Statements.Payload.base64 else {
+    guard hasData, payload == StatementParts.Payload.base64 else {
       return call.found(timestampMs: timestampMs, version: version, content: content, data: data)
     }
     var bytes: [UInt8] = []
