@@ -103,6 +103,7 @@ final class Reader: @unchecked Sendable {
     // Large records one by one, not all in memory.
     if calls.count > 1, hasData { PQsetSingleRowMode(connection.handle) }
     var problem: PostgreSQLProblem?
+    var largestBytes = 0
     while let result = try connection.next() {
       if result.isError {
         problem = connection.problem(result)
@@ -112,6 +113,7 @@ final class Reader: @unchecked Sendable {
         let index = Int(result.number(row, 0)) - 1
         guard calls.indices.contains(index), !isDone[index] else { continue }
         isDone[index] = true
+        if hasData { largestBytes = max(largestBytes, result.bytes(row, 4).count) }
         Self.complete(calls[index], result, row, hasData)
       }
     }
@@ -121,6 +123,7 @@ final class Reader: @unchecked Sendable {
       isDone[index] = true
       call.notFound()
     }
+    keeper.passed(sizeBytes: largestBytes)
   }
 
   private static func list(_ calls: [ReadCall]) -> [UInt8] {

@@ -72,6 +72,8 @@ final class Writer: UnitCommitter, @unchecked Sendable {
       let session = wait(&next.units, queue, unless: next.isRepeated ? Uncertainty.unknown : nil)
       guard let session else { continue }
       let startNs = monotonicNs()
+      // Completed units are the host's again.
+      let sizeBytes = next.units.reduce(0) { $0 + WritePlan.sizeBytes($1) }
       do throws(BatchRunner.Failed) {
         let outcomes = try runner.run(next.units, on: session, usesStandIns: next.usesStandIns)
         shared.health.wrote()
@@ -81,6 +83,7 @@ final class Writer: UnitCommitter, @unchecked Sendable {
           unit.complete(next.isRepeated ? Uncertainty.certain(outcome) : outcome, session.durability)
         }
         queue.finished(next.units.count)
+        keeper.passed(sizeBytes: sizeBytes)
       } catch {
         attempts = handle(error, next, session, queue) + attempts
       }
