@@ -238,6 +238,10 @@ let benchmarks: [Target] = [
     name: "BackendBenchmark",
     dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
     path: "Benchmarks/Backends", swiftSettings: swift6),
+  .executableTarget(
+    name: "PostgreSQLBenchmark",
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "CPostgreSQL", pluginAPI],
+    path: "Benchmarks/PostgreSQL", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(

@@ -13,16 +13,17 @@ import durable_part
 import http_part
 import isolation_part
 import lists_part
+import postgresql_part
 import reload_part
 import start_part
 from figures import Report
 from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
-         "reload": reload_part, "isolation": isolation_part, "lists": lists_part}
+         "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part}
 # What a part needs that does not say so itself.
-PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "OpenLoop", "IsolationBenchmark",
-            "backplane-host")
+PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
+            "IsolationBenchmark", "backplane-host")
 
 
 class Settings:

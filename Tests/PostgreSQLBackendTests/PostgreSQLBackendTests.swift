@@ -92,6 +92,49 @@ struct Fixture {
     #expect(backend.page("a://\u{d7ff}").items.isEmpty)
   }
 
+  /// From the index, and by way of it, also where it is one of our own.
+  @Test(arguments: ["", "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"])
+  func totalsAndPagesFromTheMiddleAreThoseOfAScan(_ options: String) throws {
+    let server = try PostgreSQLServer.shared()
+    let database = try server.makeDatabase(options)
+    let client = try server.client(database)
+    if !options.isEmpty { try client.run(Peer.layout()) }
+    let backend = try Fixture.started(server.url(database))
+    let uris = (["B", "a", "%", "z"] + (10..<30).map(String.init)).map { "a://b/\($0)" }.sorted()
+    _ = backend.apply(
+      uris.shuffled().map { .put($0, [1], .bytes) } + [.put("a://c/1", [1])], timestampMs: 5, version: 7)
+    try Peer.write(client, "a://b/29", #"{"of":"the peer"}"#, timestamp: 3)
+    let all = backend.page("a://b/").items
+    #expect(all.map(\.uri) == uris)
+    for (offset, limit) in [(0, 100), (0, 5), (5, 5), (22, 5), (24, 5), (1_000, 5), (3, 0)] {
+      let answer = backend.query("a://b/", offset: offset, limit: limit)
+      #expect(answer.code == BP_OK && answer.total == 24, "\(answer.message)")
+      #expect(answer.items == Array(all.dropFirst(offset).prefix(limit)))
+    }
+    #expect(backend.query("", offset: 24, limit: 9).items.map(\.uri) == ["a://c/1"])
+    #expect(backend.query("x://", offset: 0, limit: 9).total == 0)
+    #expect(backend.query(String(repeating: "x", count: 2_000) + "/", offset: 0, limit: 9).code == BP_UNIMPLEMENTED)
+  }
+
+  /// Those that wait share a round trip, in any number.
+  @Test func manyReadsAtOnce() throws {
+    let backend = try Fixture().backend
+    let uris = (0..<700).map { "a://b/\($0)" }
+    _ = backend.apply(
+      uris.enumerated().filter { $0.offset % 7 != 0 }.map { .put($0.element, Array($0.element.utf8), .bytes) })
+    let failures = Failures()
+    Threads.run(8) { thread in
+      for uri in uris {
+        let number = Int(uri.dropFirst(6))!
+        let record = backend.read(uri, flags: (number + thread) % 5 == 0 ? BP_READ_WITHOUT_DATA : 0).record
+        let isThere = number % 7 != 0
+        if (record != nil) != isThere { failures.add("\(uri) is there: \(record != nil)") }
+        if let record, !record.data.isEmpty, record.data != Array(uri.utf8) { failures.add("\(uri) is another's") }
+      }
+    }
+    #expect(failures.all == [])
+  }
+
   @Test func preconditionsAreCheckedInsideTheUnit() throws {
     let backend = try Fixture().backend
     let a = "mutable://open/a"

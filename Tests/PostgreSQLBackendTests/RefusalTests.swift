@@ -85,6 +85,27 @@ import Testing
     }
   }
 
+  @Test func tlsIsLibpqs() throws {
+    let files = try PostgreSQLServer.makeCertificate()
+    defer { PostgreSQLServer.remove(files.directory) }
+    let server = try PostgreSQLServer(
+      ["ssl": "on", "ssl_cert_file": files.certificate, "ssl_key_file": files.key], authentication: .scram)
+    let trusting = "sslmode=verify-full&sslrootcert=\(files.certificate)"
+    let backend = try Fixture.started(server.networkURL("postgres", trusting))
+    #expect(backend.apply([.put("a://b/1", [0x31])]).code == BP_OK)
+    let encrypted = try server.client().value(
+      """
+      SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'backplane'
+      """)
+    #expect(encrypted == "t")
+    let unknown = try PostgreSQLServer.makeCertificate()
+    defer { PostgreSQLServer.remove(unknown.directory) }
+    for query in ["sslmode=verify-full&sslrootcert=\(unknown.certificate)", "sslmode=verify-ca&sslrootcert=/nowhere"] {
+      let text = Self.refusal(server.networkURL("postgres", query))
+      #expect(text.contains("sslrootcert") && !text.contains("sesame"), "\(text)")
+    }
+  }
+
   @Test func aReadOnlyDatabase() throws {
     let server = try PostgreSQLServer.shared()
     let database = try server.makeDatabase()

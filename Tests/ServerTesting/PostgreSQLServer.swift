@@ -166,6 +166,20 @@ public final class PostgreSQLServer: Sendable {
 
   // MARK: Files
 
+  /// A certificate for 127.0.0.1 that signs itself, and its key, for the settings `ssl_cert_file` and `ssl_key_file`. In a
+  /// directory that whoever asked for it removes.
+  public static func makeCertificate() throws -> (directory: String, certificate: String, key: String) {
+    let directory = try makeDirectory(owner: "postgres")
+    let (certificate, key) = ("\(directory)/certificate.pem", "\(directory)/key.pem")
+    try ServerProcess.run(
+      [
+        "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        "-subj", "/CN=backplane", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "30", "-keyout", key, "-out",
+        certificate,
+      ], user: "postgres", log: "\(directory)/log")
+    return (directory, certificate, key)
+  }
+
   /// Where Debian puts the programs; the newest version.
   private static func programs() throws -> String {
     if let chosen = getenv("BACKPLANE_TEST_POSTGRESQL_BIN") { return String(cString: chosen) }
@@ -208,7 +222,7 @@ public final class PostgreSQLServer: Sendable {
     chown(path, entry.pointee.pw_uid, entry.pointee.pw_gid)
   }
 
-  fileprivate static func remove(_ directory: String) { try? FileManager.default.removeItem(atPath: directory) }
+  public static func remove(_ directory: String) { try? FileManager.default.removeItem(atPath: directory) }
 
   private static func freePort() throws -> Int {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

@@ -22,6 +22,7 @@ final class BatchRunner {
     _ units: [UnitCall], on session: Session, usesStandIns: Bool = false
   ) throws(Failed) -> [UnitOutcome] {
     var isCommitSent = false
+    failedUnit = nil
     do throws(PostgreSQLProblem) {
       if WritePlan.needsLook(units) {
         return try runJudged(units, session, usesStandIns, &isCommitSent)
@@ -43,7 +44,6 @@ final class BatchRunner {
   private func runJudged(
     _ units: [UnitCall], _ session: Session, _ usesStandIns: Bool, _ isCommitSent: inout Bool
   ) throws(PostgreSQLProblem) -> [UnitOutcome] {
-    failedUnit = nil
     let versions = try look(WritePlan.keys(units), session, session.statements.lock, inTransaction: true)
     let plan = WritePlan(units, session.statements, versions: versions)
     let (affected, failure) = try runSteps(plan, units, session, usesStandIns, begins: false, &isCommitSent)
@@ -90,7 +90,6 @@ final class BatchRunner {
     _ plan: WritePlan, _ units: [UnitCall], _ session: Session, _ usesStandIns: Bool, begins: Bool,
     _ isCommitSent: inout Bool
   ) throws(PostgreSQLProblem) -> ([Int], PostgreSQLProblem?) {
-    failedUnit = nil
     let connection = session.connection
     for step in plan.steps { try send(step, units[step.unit], session, usesStandIns) }
     isCommitSent = true

@@ -12,6 +12,8 @@ final class Connection {
   private let stop: StopSignal
   /// How long nothing may come before the server counts as dead.
   private let silenceNs: UInt64
+  /// When a session that is being set up is given up.
+  var setupDeadlineNs: UInt64 = .max
 
   /// Connects as libpq does (addresses, TLS, authentication), within `deadlineNs`. Looking a host name up blocks for as
   /// long as the system's resolver does.
@@ -95,16 +97,20 @@ final class Connection {
   }
 
   private func waitForProgress(_ events: Int32) throws(PostgreSQLProblem) {
-    guard try wait(Int16(events), untilNs: monotonicNs() + silenceNs) else {
+    guard try wait(Int16(events), untilNs: min(setupDeadlineNs, monotonicNs() + silenceNs)) else {
       throw PostgreSQLProblem(.silent, "", place: place)
     }
   }
 
   /// Whether the server has closed the connection while nobody used it, or said that it will.
   var isDropped: Bool {
-    var item = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
-    guard poll(&item, 1, 0) > 0 else { return false }
-    return PQconsumeInput(handle) == 0 || PQstatus(handle) == CONNECTION_BAD || item.revents & Int16(POLLHUP) != 0
+    // What it says comes before the end does.
+    for _ in 0..<8 {
+      var item = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
+      guard poll(&item, 1, 0) > 0 else { return false }
+      if PQconsumeInput(handle) == 0 || PQstatus(handle) == CONNECTION_BAD { return true }
+    }
+    return false
   }
 
   // MARK: Statements
@@ -156,7 +162,7 @@ final class Connection {
   func prepare(_ statements: [PreparedStatement]) throws(PostgreSQLProblem) {
     try enterPipeline()
     for statement in statements {
-      guard PQsendPrepare(handle, statement.name, statement.sql, Int32(statement.types.count), statement.types) == 1
+      guard PQsendPrepare(handle, statement.nameText, statement.sql, statement.parametersCount, statement.types) == 1
       else { throw lost() }
     }
     try sync()
@@ -189,7 +195,8 @@ final class Connection {
   func send(_ statement: PreparedStatement, _ parameters: Parameters) throws(PostgreSQLProblem) {
     guard
       PQsendQueryPrepared(
-        handle, statement.name, Int32(statement.types.count), parameters.values, parameters.lengths, parameters.formats,
+        handle, statement.nameText, statement.parametersCount, parameters.values, parameters.lengths,
+        parameters.formats,
         1) == 1
     else { throw lost() }
   }
@@ -202,76 +209,19 @@ final class Connection {
 
   /// Takes the answer to `sync`.
   func finishSync() throws(PostgreSQLProblem) {
-    while true {
+    for _ in 0..<8 {
       guard let result = try next() else { continue }
       if result.status == PGRES_PIPELINE_SYNC { return }
       if result.isError, PQstatus(handle) == CONNECTION_BAD { throw lost() }
     }
+    // Answers that nobody asked for.
+    throw lost()
   }
 
   func problem(_ result: borrowing QueryResult) -> PostgreSQLProblem {
-    // Only the primary message: the others may quote the record.
-    let text = settings.url.redacted(result.field(PG_DIAG_MESSAGE_PRIMARY_CODE))
-    let state = result.field(PG_DIAG_SQLSTATE_CODE)
+    let text = settings.url.redacted(result.message)
+    let state = result.state
     if state.isEmpty { return PostgreSQLProblem(.lost, text, place: place) }
     return PostgreSQLProblem(.statement(state), text, place: place)
   }
-}
-
-// Macros of characters are not imported.
-private let PG_DIAG_SQLSTATE_CODE = Int32(UInt8(ascii: "C"))
-private let PG_DIAG_MESSAGE_PRIMARY_CODE = Int32(UInt8(ascii: "M"))
-
-/// A result of libpq's, freed when it goes.
-struct QueryResult: ~Copyable {
-  let handle: OpaquePointer
-
-  init(_ handle: OpaquePointer) { self.handle = handle }
-
-  deinit { PQclear(handle) }
-
-  var status: ExecStatusType { PQresultStatus(handle) }
-  var isError: Bool {
-    switch status {
-    case PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_SINGLE_TUPLE, PGRES_PIPELINE_SYNC: false
-    default: true
-    }
-  }
-  var rowsCount: Int { Int(PQntuples(handle)) }
-
-  /// How many rows a command changed or found.
-  var affectedCount: Int {
-    guard let text = PQcmdTuples(handle) else { return 0 }
-    var number = 0
-    var place = UnsafePointer(text)
-    while place.pointee >= 0x30, place.pointee <= 0x39 {
-      number = number * 10 + Int(place.pointee - 0x30)
-      place += 1
-    }
-    return number
-  }
-
-  /// "COMMIT", "ROLLBACK" and the like.
-  var commandTag: String { PQcmdStatus(handle).map { String(cString: $0) } ?? "" }
-
-  func isNull(_ row: Int, _ column: Int32) -> Bool { PQgetisnull(handle, Int32(row), column) == 1 }
-
-  /// Valid as long as the result.
-  @inline(__always)
-  func bytes(_ row: Int, _ column: Int32) -> BorrowedBytes {
-    let start = UnsafeRawPointer(PQgetvalue(handle, Int32(row), column)!).assumingMemoryBound(to: UInt8.self)
-    return BorrowedBytes(start: start, count: Int(PQgetlength(handle, Int32(row), column)))
-  }
-
-  func text(_ row: Int, _ column: Int32) -> String { String(decoding: bytes(row, column), as: UTF8.self) }
-
-  /// A bigint or a smallint in binary.
-  @inline(__always)
-  func number(_ row: Int, _ column: Int32) -> UInt64 {
-    var value: UInt64 = 0
-    for byte in bytes(row, column) { value = value << 8 | UInt64(byte) }
-    return value
-  }
-
-  func field(_ code: Int32) -> String { PQresultErrorField(handle, code).map { String(cString: $0) } ?? "" }
 }

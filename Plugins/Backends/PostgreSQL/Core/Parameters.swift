@@ -1,11 +1,22 @@
 import PluginAPI
 
 /// A statement under a name, prepared on every connection that uses it.
-struct PreparedStatement: Sendable {
-  let name: String
+final class PreparedStatement: Sendable {
+  let name: StaticString
   let sql: String
   /// Type identifiers of the parameters.
   let types: [UInt32]
+  let parametersCount: Int32
+
+  init(name: StaticString, sql: String, types: [UInt32] = []) {
+    self.name = name
+    self.sql = sql
+    self.types = types
+    parametersCount = Int32(types.count)
+  }
+
+  /// As C has it. Literals end with a zero byte.
+  var nameText: UnsafePointer<CChar> { UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self) }
 
   enum Kind {
     static let bytea: UInt32 = 17

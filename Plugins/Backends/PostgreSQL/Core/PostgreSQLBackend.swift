@@ -6,7 +6,7 @@ import Synchronization
 /// Records in a PostgreSQL table that the peer can share.
 public final class PostgreSQLBackend: DirectBackend {
   public static var modes: BackendModes {
-    BackendModes(apply: .async, read: .async, scan: .async, durability: .quorum)
+    BackendModes(apply: .async, read: .async, scan: .async, query: .async, durability: .quorum)
   }
   public static var threads: Int { 1 }
 
@@ -79,9 +79,24 @@ public final class PostgreSQLBackend: DirectBackend {
     opened._withUnsafeGuaranteedRef { $0.submit(call) }
   }
 
+  public func read(_ batch: ReadBatch) {
+    guard let opened else {
+      for index in 0..<batch.count { batch[index].fail(Self.notStarted) }
+      return
+    }
+    opened._withUnsafeGuaranteedRef { $0.submit(batch) }
+  }
+
   public func scan(_ call: ScanCall) {
     guard let opened else { return call.fail(Self.notStarted) }
-    opened._withUnsafeGuaranteedRef { $0.submit(call) }
+    opened._withUnsafeGuaranteedRef { $0.submit(.page(call)) }
+  }
+
+  public func query(_ call: QueryCall) {
+    guard let opened else { return call.fail(Self.notStarted) }
+    // Keys and URIs share no more than that.
+    if call.prefix.count > RecordKey.headSizeBytesMax { return call.notCheaper() }
+    opened._withUnsafeGuaranteedRef { $0.submit(.query(call)) }
   }
 
   /// What can be proven without a server: the library is there and fit, and what is decided on this side is right.

@@ -63,6 +63,11 @@ struct PostgreSQLProblem: Error {
     }
   }
 
+  var isReadOnly: Bool { state == "25006" }
+
+  /// Waited for a lock, or worked, for longer than it may.
+  var isTooSlow: Bool { state == "57014" || state == "55P03" }
+
   /// The same may succeed once more, on a new connection if need be.
   var isWorthRepeating: Bool {
     isTransient || isStaleSession || state.hasPrefix("57P") || kind == .lost || kind == .silent

@@ -21,7 +21,9 @@ final class Reader: @unchecked Sendable {
 
   func run() {
     while let calls = queue.take(max: Self.batchReadsMax) {
-      if !calls.isEmpty { serve(calls) }
+      if calls.isEmpty { continue }
+      serve(calls)
+      queue.done()
     }
     keeper.close()
   }
@@ -101,6 +103,7 @@ final class Reader: @unchecked Sendable {
     // Large records one by one, not all in memory.
     if calls.count > 1, hasData { PQsetSingleRowMode(connection.handle) }
     var problem: PostgreSQLProblem?
+    var largestBytes = 0
     while let result = try connection.next() {
       if result.isError {
         problem = connection.problem(result)
@@ -110,6 +113,7 @@ final class Reader: @unchecked Sendable {
         let index = Int(result.number(row, 0)) - 1
         guard calls.indices.contains(index), !isDone[index] else { continue }
         isDone[index] = true
+        if hasData { largestBytes = max(largestBytes, result.bytes(row, 4).count) }
         Self.complete(calls[index], result, row, hasData)
       }
     }
@@ -119,6 +123,7 @@ final class Reader: @unchecked Sendable {
       isDone[index] = true
       call.notFound()
     }
+    keeper.passed(sizeBytes: largestBytes)
   }
 
   private static func list(_ calls: [ReadCall]) -> [UInt8] {
@@ -132,10 +137,10 @@ final class Reader: @unchecked Sendable {
     let timestampMs = result.number(row, 1)
     let version = result.number(row, 2)
     let payload = result.number(row, 3)
-    let content: Content = payload == Statements.Payload.json ? .json : .bytes
+    let content: Content = payload == StatementParts.Payload.json ? .json : .bytes
     let none = BorrowedBytes(start: nil, count: 0)
     let data = hasData ? result.bytes(row, 4) : none
-    guard hasData, payload == Statements.Payload.base64 else {
+    guard hasData, payload == StatementParts.Payload.base64 else {
       return call.found(timestampMs: timestampMs, version: version, content: content, data: data)
     }
     var bytes: [UInt8] = []

@@ -29,15 +29,21 @@ final class Session {
   init(
     _ role: Role, _ settings: PostgreSQLSettings, layout: LayoutMemory, stop: StopSignal, deadlineNs: UInt64
   ) throws(PostgreSQLProblem) {
-    let limitNs = min(deadlineNs, monotonicNs() + UInt64(settings.connectTimeoutMs) * 1_000_000)
-    connection = try Connection(settings, stop: stop, deadlineNs: limitNs)
+    let connectNs = monotonicNs() + UInt64(settings.connectTimeoutMs) * 1_000_000
+    connection = try Connection(settings, stop: stop, deadlineNs: min(deadlineNs, connectNs))
+    // What follows may take as long as the host waits (indexes of a large table), and at least a moment.
+    let nowNs = monotonicNs()
+    let leftMs = Int(clamping: (max(deadlineNs, nowNs) - nowNs) / 1_000_000)
+    let setupMs = deadlineNs == .max ? settings.connectTimeoutMs : leftMs
+    let setupLimitMs = min(max(1_000, setupMs), 3_600_000)
+    connection.setupDeadlineNs = nowNs + UInt64(setupLimitMs) * 1_000_000
     let place = connection.place
     let version = Int(PQserverVersion(connection.handle))
     guard version >= Self.versionMin else {
       throw PostgreSQLProblem(
         .unfit, "PostgreSQL at \(place) is version \(version / 10_000); the backend needs 12 or newer", place: place)
     }
-    let facts = try connection.run(Self.configuration(role, settings))
+    let facts = try connection.run(Self.configuration(statementTimeoutMs: setupLimitMs))
     backendID = facts.text(0, 0)
     backendStart = facts.text(0, 1)
     isReadOnly = facts.text(0, 2) == "on"
@@ -63,14 +69,15 @@ final class Session {
       case .scanner: statements.ofScanner
       }
     try connection.prepare(prepared)
+    connection.setupDeadlineNs = .max
   }
 
   /// Settings of the session, then what is to be known of the server.
-  private static func configuration(_ role: Role, _ settings: PostgreSQLSettings) -> String {
+  private static func configuration(statementTimeoutMs: Int) -> String {
     // A plan is made once and kept, also when it was made for an empty table: so it must be one by index. What a commit
     // waits for stays as it is found now, so that no later change of the server's makes an acknowledgement untrue.
     """
-    SET statement_timeout = \(max(1_000, settings.connectTimeoutMs));
+    SET statement_timeout = \(statementTimeoutMs);
     SET lock_timeout = 0; SET plan_cache_mode = force_generic_plan; SET jit = off;
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
     SET enable_sort = off; SET default_transaction_isolation = 'read committed';

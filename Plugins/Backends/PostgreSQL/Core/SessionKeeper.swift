@@ -39,6 +39,14 @@ final class SessionKeeper {
 
   func close() { session = nil }
 
+  /// What libpq's buffers may keep: they grow to the largest message and never shrink.
+  private static let bufferSizeBytesMax = 32 << 20
+
+  /// A message of this size went over the connection: after a very large one a new connection takes its place.
+  func passed(sizeBytes: Int) {
+    if sizeBytes > Self.bufferSizeBytesMax { session = nil }
+  }
+
   /// Drops a session that the server has closed meanwhile.
   func check() {
     guard let session, session.connection.isDropped else { return }

@@ -7,7 +7,7 @@ final class Store: Sendable {
   private let writer: Writer
   private let units: UnitQueue
   private let reads: CallQueue<ReadCall>
-  private let scans: CallQueue<ScanCall>
+  private let scans: CallQueue<Listing>
   private let threads: [WorkerThread]
   /// How long what is under way may take once the instance stops.
   private static let stopGraceMs = 3_000
@@ -16,8 +16,8 @@ final class Store: Sendable {
     self.shared = shared
     let settings = shared.settings
     let writer = Writer(session, shared)
-    let reads = CallQueue<ReadCall>(countMax: settings.queueReadsMax)
-    let scans = CallQueue<ScanCall>(countMax: settings.queueReadsMax)
+    let reads = CallQueue<ReadCall>(countMax: settings.queueReadsMax, gathers: true)
+    let scans = CallQueue<Listing>(countMax: settings.queueReadsMax, gathers: false)
     var threads: [WorkerThread] = []
     do throws(Failure) {
       for _ in 0..<settings.readersCount {
@@ -47,19 +47,22 @@ final class Store: Sendable {
   func submit(_ batch: UnitBatch) { units.submit(batch) }
 
   func submit(_ call: ReadCall) {
-    switch reads.submit(call) {
-    case .taken: break
-    case .full: call.fail(full)
-    case .closed: call.fail(.unavailable("the PostgreSQL backend is stopping"))
-    }
+    let (takenCount, isClosed) = reads.submit(1) { _ in call }
+    if takenCount == 0 { call.fail(refusal(isClosed)) }
   }
 
-  func submit(_ call: ScanCall) {
-    switch scans.submit(call) {
-    case .taken: break
-    case .full: call.fail(full)
-    case .closed: call.fail(.unavailable("the PostgreSQL backend is stopping"))
-    }
+  func submit(_ batch: ReadBatch) {
+    let (takenCount, isClosed) = reads.submit(batch.count) { batch[$0] }
+    for index in takenCount..<batch.count { batch[index].fail(refusal(isClosed)) }
+  }
+
+  func submit(_ listing: Listing) {
+    let (takenCount, isClosed) = scans.submit(1) { _ in listing }
+    if takenCount == 0 { listing.fail(refusal(isClosed)) }
+  }
+
+  private func refusal(_ isClosed: Bool) -> Failure {
+    isClosed ? .unavailable("the PostgreSQL backend is stopping") : full
   }
 
   private var full: Failure {

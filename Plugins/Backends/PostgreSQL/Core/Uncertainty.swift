@@ -32,7 +32,7 @@ enum Uncertainty {
     for attempt in 0..<60 {
       let isGone = try session.connection.runOutsidePipeline(sql) { $0.rowsCount == 0 }
       if isGone { return true }
-      guard stop.sleep(untilNs: monotonicNs() + UInt64(min(10 << attempt / 4, 200)) * 1_000_000) else { return false }
+      guard stop.sleep(untilNs: monotonicNs() + UInt64(min(10 << (attempt / 4), 200)) * 1_000_000) else { return false }
     }
     return false
   }

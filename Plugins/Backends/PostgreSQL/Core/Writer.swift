@@ -8,6 +8,10 @@ final class Writer: UnitCommitter, @unchecked Sendable {
   private let shared: Shared
   private let keeper: SessionKeeper
   private let runner = BatchRunner()
+  /// While the server is read-only a new session would say the same: it is asked now and then.
+  private var refusal: Failure?
+  private var refusedUntilNs: UInt64 = 0
+  private static let refusalNs: UInt64 = 500_000_000
   /// How often a transaction is tried when others are in its way.
   private static let attemptsMax = 8
 
@@ -26,9 +30,10 @@ final class Writer: UnitCommitter, @unchecked Sendable {
     var fit: [UnitCall] = []
     fit.reserveCapacity(units.count)
     var sizeBytes = 0
+    if let refusal, monotonicNs() < refusedUntilNs { return fail(Array(units), refusal, queue) }
     for unit in units {
       if let problem = WritePlan.problem(unit) {
-        complete(unit, .failed(problem), .none, queue)
+        fail([unit], problem, queue)
         continue
       }
       let unitSizeBytes = WritePlan.sizeBytes(unit)
@@ -43,13 +48,9 @@ final class Writer: UnitCommitter, @unchecked Sendable {
     if !fit.isEmpty { run(fit, queue) }
   }
 
-  private func complete(_ unit: UnitCall, _ outcome: UnitOutcome, _ durability: Durability, _ queue: UnitQueue) {
-    unit.complete(outcome, durability)
-    queue.finished(1)
-  }
-
   private func fail(_ units: [UnitCall], _ failure: Failure, _ queue: UnitQueue) {
-    for unit in units { complete(unit, .failed(failure), .none, queue) }
+    for unit in units { unit.fail(failure) }
+    queue.finished(units.count)
   }
 
   /// Units that go together, and what has been tried with them.
@@ -59,6 +60,8 @@ final class Writer: UnitCommitter, @unchecked Sendable {
     var usesStandIns = false
     /// They may have been applied before: see `Uncertainty.certain`.
     var isRepeated = false
+    /// The one unit whose statement failed.
+    var isCulprit = false
   }
 
   private func run(_ units: [UnitCall], _ queue: UnitQueue) {
@@ -69,13 +72,18 @@ final class Writer: UnitCommitter, @unchecked Sendable {
       let session = wait(&next.units, queue, unless: next.isRepeated ? Uncertainty.unknown : nil)
       guard let session else { continue }
       let startNs = monotonicNs()
+      // Completed units are the host's again.
+      let sizeBytes = next.units.reduce(0) { $0 + WritePlan.sizeBytes($1) }
       do throws(BatchRunner.Failed) {
         let outcomes = try runner.run(next.units, on: session, usesStandIns: next.usesStandIns)
         shared.health.wrote()
         shared.metrics.commits.committed(next.units.count, seconds: Double(monotonicNs() - startNs) / 1e9)
+        refusal = nil
         for (unit, outcome) in zip(next.units, outcomes) {
-          complete(unit, next.isRepeated ? Uncertainty.certain(outcome) : outcome, session.durability, queue)
+          unit.complete(next.isRepeated ? Uncertainty.certain(outcome) : outcome, session.durability)
         }
+        queue.finished(next.units.count)
+        keeper.passed(sizeBytes: sizeBytes)
       } catch {
         attempts = handle(error, next, session, queue) + attempts
       }
@@ -91,7 +99,7 @@ final class Writer: UnitCommitter, @unchecked Sendable {
     return keeper.wait { isExpired in
       left = left.filter { unit in
         guard let reason = isExpired(unit.deadlineNs) else { return true }
-        complete(unit, .failed(failure ?? reason), .none, queue)
+        fail([unit], failure ?? reason, queue)
         return false
       }
       return left.map(\.deadlineNs).max()
@@ -109,6 +117,12 @@ final class Writer: UnitCommitter, @unchecked Sendable {
     if failed.isUncertain { return resolve(again, session, queue) }
     if problem.isWorthRepeating {
       if again.count < Self.attemptsMax { return [again] }
+    } else if problem.isTooSlow, let culprit = failed.unit {
+      // Once is long enough: whoever holds the lock holds the others up too.
+      var parts = Self.parts(again, culprit: culprit)
+      fail([attempt.units[culprit]], problem.failure, queue)
+      parts.removeAll { $0.isCulprit }
+      return parts
     } else if problem.isAboutData || !problem.concernsAll, attempt.units.count > 1 {
       return Self.parts(again, culprit: failed.unit)
     } else if problem.isAboutData, !attempt.usesStandIns {
@@ -117,21 +131,25 @@ final class Writer: UnitCommitter, @unchecked Sendable {
       return [again]
     }
     shared.health.writeFailed(problem)
+    if problem.isReadOnly {
+      refusal = problem.failure
+      refusedUntilNs = monotonicNs() + Self.refusalNs
+    }
     fail(attempt.units, problem.failure, queue)
     return []
   }
 
   /// A unit that fails must fail no other: those before and after it go without it.
   private static func parts(_ attempt: Attempt, culprit: Int?) -> [Attempt] {
-    var part = attempt
-    part.count = 0
-    func making(_ units: ArraySlice<UnitCall>) -> Attempt {
-      part.units = Array(units)
-      return part
+    func part(_ units: ArraySlice<UnitCall>, isCulprit: Bool = false) -> Attempt {
+      Attempt(
+        units: Array(units), usesStandIns: attempt.usesStandIns, isRepeated: attempt.isRepeated, isCulprit: isCulprit)
     }
-    guard let culprit else { return attempt.units.indices.map { making(attempt.units[$0...$0]) } }
-    return [attempt.units[..<culprit], attempt.units[culprit...culprit], attempt.units[(culprit + 1)...]]
-      .filter { !$0.isEmpty }.map(making)
+    guard let culprit else { return attempt.units.indices.map { part(attempt.units[$0...$0]) } }
+    return [
+      part(attempt.units[..<culprit]), part(attempt.units[culprit...culprit], isCulprit: true),
+      part(attempt.units[(culprit + 1)...]),
+    ].filter { !$0.units.isEmpty }
   }
 
   // MARK: Commits whose answer was lost
@@ -156,9 +174,11 @@ final class Writer: UnitCommitter, @unchecked Sendable {
       var rest: [UnitCall] = []
       for (unit, verdict) in zip(again.units, verdicts) {
         switch verdict {
-        // Whether standbys have it was in the answer that was lost.
-        case .applied: complete(unit, .applied(absentCount: 0), min(session.durability, .disk), queue)
-        case .unknown: complete(unit, .failed(Uncertainty.unknown), .none, queue)
+        case .applied:
+          // Whether standbys have it was in the answer that was lost.
+          unit.applied(min(session.durability, .disk))
+          queue.finished(1)
+        case .unknown: fail([unit], Uncertainty.unknown, queue)
         case .notThere: rest.append(unit)
         }
       }
