@@ -138,11 +138,14 @@ let tests: [Target] = [
   ),
   .testTarget(
     name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "SQLiteCrashWriter"],
+    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "BackendCrashWriter"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "FilesBackendTests", dependencies: ["FilesBackend", "BackendTesting", "BackendCrashWriter"],
     swiftSettings: swift6),
   .executableTarget(
-    name: "SQLiteCrashWriter", dependencies: ["SQLiteBackend", "BackendTesting"], path: "Tests/SQLiteCrashWriter",
-    swiftSettings: swift6),
+    name: "BackendCrashWriter", dependencies: ["SQLiteBackend", "FilesBackend", "BackendTesting"],
+    path: "Tests/BackendCrashWriter", swiftSettings: swift6),
 ]
 
 // Reloads under fire, without threads and time of the machine's: the linker hands those over to the simulation. Without
@@ -184,7 +187,9 @@ let nodeTests: [Target] = [
 let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark",
-    dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
+    dependencies: [
+      "MemoryBackend", "SQLiteBackend", "FilesBackend", "BackendTesting", "CSQLite", pluginTestHost,
+    ],
     path: "Benchmarks/Backends", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),

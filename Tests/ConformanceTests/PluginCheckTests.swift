@@ -4,8 +4,8 @@ import Testing
 /// `backplane plugin check` as a user runs it. One after the other: each counts its threads and takes a while.
 @Suite(.serialized) struct PluginCheckTests {
   static let bundled = [
-    "libbackplane-backend-memory.so", "libbackplane-backend-sqlite.so", "libbackplane-schema-permissive.so",
-    "libbackplane-transport-http.so",
+    "libbackplane-backend-memory.so", "libbackplane-backend-sqlite.so", "libbackplane-backend-files.so",
+    "libbackplane-schema-permissive.so", "libbackplane-transport-http.so",
   ]
   static var built: [String] {
     bundled.map { "\(Tool.products)/\($0)" }.filter { FileManager.default.fileExists(atPath: $0) }

@@ -19,6 +19,8 @@ final class UnitWriter {
   private let device: dev_t
   /// For tests: between the log and the first file.
   private let willPlace: () -> Void
+  /// The end of the log before the batch.
+  private var batchStart = RedoLog.Mark()
   /// What the units of the batch so far will leave, until they are in place.
   private var overlay: [BorrowedKey: RecordState] = [:]
 
@@ -60,7 +62,7 @@ final class UnitWriter {
     }
     defer { overlay.removeAll(keepingCapacity: true) }
     loggedCount = 0
-    let mark = log.end
+    batchStart = log.end
     var outcomes: [UnitOutcome] = []
     var accepted: [Accepted] = []
     outcomes.reserveCapacity(units.count)
@@ -73,10 +75,10 @@ final class UnitWriter {
       }
     }
     do throws(FilesProblem) {
-      if log.end != mark { try log.sync() }
+      if !accepted.isEmpty { try log.sync() }
     } catch {
       // Nobody knows what of it is on the disk; it is overwritten by what comes next.
-      log.rewind(to: mark)
+      log.rewind(to: batchStart)
       for unit in accepted {
         for placement in unit.placements { discard(placement) }
         outcomes[unit.index] = .failed(error.failure)
@@ -105,10 +107,10 @@ final class UnitWriter {
     for (place, unit) in accepted.enumerated() {
       do throws(FilesProblem) {
         if unit.placements.count == 1, unit.placements[0].isOneStep {
-          try placer.place(unit.placements[0])
+          try gate.reading { () throws(FilesProblem) in try place(unit.placements[0]) }
         } else {
           try gate.changing { () throws(FilesProblem) in
-            for placement in unit.placements { try placer.place(placement) }
+            for placement in unit.placements { try place(placement) }
           }
         }
       } catch {
@@ -116,11 +118,19 @@ final class UnitWriter {
         gate.changing { gate.setStuck(true) }
         let failure = Failure.unavailable(
           "the write is logged, but could not be put in place yet: \(error.failure.message)", retryAfterMs: 1_000)
-        for late in accepted[place...] { outcomes[late.index] = .failed(failure) }
+        for late in accepted[place...] {
+          outcomes[late.index] = .failed(failure)
+          for placement in late.placements { placer.discard(placement) }
+        }
         lastProblem = FilesProblem(failure, path: error.path)
         return
       }
     }
+  }
+
+  private func place(_ placement: Placement) throws(FilesProblem) {
+    if let file = placement.file { gate.willPut(placement.path, file.content) }
+    try placer.place(placement)
   }
 
   // MARK: A unit
@@ -183,6 +193,7 @@ final class UnitWriter {
       // On a full disk the log still has the room of what is in place, which is enough to delete something.
       guard isFirst, error.number == ENOSPC || error.number == EDQUOT, log.end.offset > 0 else { throw error }
       try checkpoint()
+      batchStart = log.end
       try log.append(unit)
     }
   }
@@ -265,7 +276,7 @@ final class UnitWriter {
         }
         placement = try staged.get()
       }
-      try placer.place(placement)
+      try place(placement)
     }
   }
 
