@@ -214,7 +214,7 @@ struct Scanner: Sendable {
       let entry = run.entries[index]
       // The kind seen first; the other one may have taken its place.
       let contents: [Content] = entry.hasJSON ? [.json, .bytes] : [.bytes, .json]
-      return scanner.gate.reading {
+      return try scanner.gate.lookingUp { () throws(FilesProblem) in
         for content in contents {
           let name = run.withStem(index) { RecordName.file($0, content) }
           var status = stat()

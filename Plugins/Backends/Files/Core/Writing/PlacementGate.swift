@@ -90,7 +90,20 @@ final class PlacementGate: @unchecked Sendable {
 
   // MARK: Taking turns
 
-  /// Everything `body` looks up is of one moment. It must not call the host.
+  /// Everything `body` looks up is of one moment, at which no unit was half in place. It must not call the host.
+  func lookingUp<R>(_ body: () throws(FilesProblem) -> R) throws(FilesProblem) -> R {
+    try reading { () throws(FilesProblem) in
+      guard !isStuck else {
+        throw FilesProblem(
+          .unavailable(
+            "a logged write could not be put in place, so nothing is read until it is; see the health of the backend",
+            retryAfterMs: 1_000), isOfRequest: true)
+      }
+      return try body()
+    }
+  }
+
+  /// Beside others that read.
   @inline(__always)
   func reading<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
     pthread_rwlock_rdlock(lock)
