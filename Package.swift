@@ -185,6 +185,12 @@ let tests: [Target] = [
   .executableTarget(
     name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
     path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
+  .testTarget(
+    name: "FilesBackendTests", dependencies: ["FilesBackend", "BackendTesting", "BackendCrashWriter"],
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "BackendCrashWriter", dependencies: ["SQLiteBackend", "FilesBackend", "BackendTesting"],
+    path: "Tests/BackendCrashWriter", swiftSettings: swift6),
 ]
 
 // Reloads under fire, without threads and time of the machine's: the linker hands those over to the simulation. Without
@@ -236,7 +242,9 @@ let nodeTests: [Target] = [
 let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark",
-    dependencies: ["MemoryBackend", "SQLiteBackend", "BackendTesting", "CSQLite", pluginTestHost],
+    dependencies: [
+      "MemoryBackend", "SQLiteBackend", "FilesBackend", "BackendTesting", "CSQLite", pluginTestHost,
+    ],
     path: "Benchmarks/Backends", swiftSettings: swift6),
   .executableTarget(
     name: "PostgreSQLBenchmark",

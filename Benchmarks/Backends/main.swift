@@ -59,7 +59,7 @@ struct Driver: @unchecked Sendable {
       let units = (start..<min(start + unitsInCall, count)).map { index in
         bp_unit(
           size: .size(of: bp_unit.self), ops_count: 1, ops: ops + index, token: counter.token, call: nil,
-          ts_ms: 1_700_000_000_000 + version, version: version)
+          ts_ms: 1_700_000_000_000 + version, version: (1_700_000_000_000 + version) << 20)
       }
       backend.table.pointee.apply(backend.plugin.pointee.`self`, units, UInt32(units.count))
     }
@@ -94,7 +94,7 @@ struct Driver: @unchecked Sendable {
           data: data[(index + step + Int(version)) % data.count])
         units[step] = bp_unit(
           size: .size(of: bp_unit.self), ops_count: 1, ops: ops + step, token: counter.token, call: nil,
-          ts_ms: 1_700_000_000_000 + version, version: version)
+          ts_ms: 1_700_000_000_000 + version, version: (1_700_000_000_000 + version) << 20)
       }
       backend.table.pointee.apply(backend.plugin.pointee.`self`, units, UInt32(now))
       target += now
@@ -240,6 +240,8 @@ if CommandLine.arguments.dropFirst().first == "durable" {
   try Durable.run(rounds: CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 5)
 } else if CommandLine.arguments.dropFirst().first == "handover" {
   try await Handover.run()
+} else if CommandLine.arguments.dropFirst().first == "files" {
+  try filesBenchmark()
 } else {
   try memoryBenchmark()
   try sqliteBenchmark()

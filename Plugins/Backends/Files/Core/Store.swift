@@ -39,12 +39,12 @@ final class Store: Sendable {
   }
 
   func find(_ uri: BorrowedBytes, isWithoutData: Bool) throws(FilesProblem) -> FoundRecord? {
-    try committer.repairIfStuck()
+    committer.repairIfStuck()
     return try reader.find(uri, isWithoutData: isWithoutData)
   }
 
   func page(prefix: BorrowedBytes, cursor: BorrowedBytes, limit: Int) throws(FilesProblem) -> FoundPage {
-    try committer.repairIfStuck()
+    committer.repairIfStuck()
     return try scanner.page(prefix: prefix, cursor: cursor, limit: limit)
   }
 }

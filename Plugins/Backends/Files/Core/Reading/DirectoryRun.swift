@@ -63,24 +63,28 @@ final class DirectoryRun: Sendable {
   /// Reads the names after `place` for which `isWanted` holds; no more than `sizeBytesMax` of them, those that come
   /// first.
   static func read(
-    _ directory: Int32, number: UInt64, after place: RecordPath.Step?, sizeBytesMax: Int,
-    _ problem: @autoclosure () -> FilesProblem, where isWanted: (BorrowedBytes, RecordPath.Step.Rank) -> Bool
+    _ directory: Int32, _ path: [UInt8], _ gate: PlacementGate, number: UInt64, after place: RecordPath.Step?,
+    sizeBytesMax: Int, _ problem: @autoclosure () -> FilesProblem,
+    where isWanted: (BorrowedBytes, RecordPath.Step.Rank) -> Bool
   ) throws(FilesProblem) -> DirectoryRun {
     var gathering = Gathering(place: place, sizeBytesMax: sizeBytesMax)
-    try DirectoryNames.each(of: directory, problem()) { name, kind in
-      switch kind {
-      case .file:
-        guard let (count, content) = RecordName.record(in: name) else { return }
-        let stem = BorrowedBytes(rebasing: name[..<count])
-        if isWanted(stem, .record) { gathering.add(stem, .record, content) }
-      case .directory:
-        guard let (count, isContinuation) = RecordName.directory(in: name) else { return }
-        let stem = BorrowedBytes(rebasing: name[..<count])
-        let rank: RecordPath.Step.Rank = isContinuation ? .continuation : .directory
-        if isWanted(stem, rank) { gathering.add(stem, rank, nil) }
-      case .other: return
+    func add(_ stem: BorrowedBytes, _ rank: RecordPath.Step.Rank, _ content: Content?) {
+      if isWanted(stem, rank) { gathering.add(stem, rank, content) }
+    }
+    let arrivals = try gate.listening(to: path) { () throws(FilesProblem) in
+      try DirectoryNames.each(of: directory, problem()) { name, kind in
+        switch kind {
+        case .file:
+          guard let (count, content) = RecordName.record(in: name) else { return }
+          add(BorrowedBytes(rebasing: name[..<count]), .record, content)
+        case .directory:
+          guard let (count, isContinuation) = RecordName.directory(in: name) else { return }
+          add(BorrowedBytes(rebasing: name[..<count]), isContinuation ? .continuation : .directory, nil)
+        case .other: return
+        }
       }
     }
+    for arrival in arrivals { arrival.stem.withUnsafeBufferPointer { add($0, .record, arrival.content) } }
     gathering.settle()
     return DirectoryRun(
       number: number, text: gathering.text, entries: gathering.entries, after: place, isCut: gathering.bound != nil)

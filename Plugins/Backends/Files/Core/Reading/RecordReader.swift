@@ -11,7 +11,7 @@ struct RecordReader: Sendable {
   func find(_ uri: BorrowedBytes, isWithoutData: Bool) throws(FilesProblem) -> FoundRecord? {
     guard let path = RecordPath(uri) else { return nil }
     // Only looking up is of one moment: the file that was opened stays whole, whatever is moved to its name.
-    let opened = try gate.reading { () throws(FilesProblem) in try open(path) }
+    let opened = try gate.lookingUp { () throws(FilesProblem) in try open(path) }
     guard let (file, number) = opened else { return nil }
     let descriptor = Descriptor(number)
     var found = FoundRecord(

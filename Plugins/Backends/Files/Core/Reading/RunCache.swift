@@ -48,9 +48,10 @@ final class RunCache: Sendable {
     }
   }
 
+  /// In place of an older one.
   func keep(_ key: Key, _ run: DirectoryRun) {
     state.withLock { state in
-      if let there = state.runs.first(where: { $0.key == key }), there.run.number > run.number { return }
+      if let there = state.runs.first(where: { $0.key == key }), there.run.number >= run.number { return }
       remove(key, &state)
       state.runs.append(Kept(key: key, run: run))
       state.sizeBytes += run.sizeBytes

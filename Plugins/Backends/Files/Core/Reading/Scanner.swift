@@ -115,6 +115,8 @@ struct Scanner: Sendable {
     }
 
     private mutating func drop(_ run: DirectoryRun, after index: Int) {
+      // An older one, of another list, is not to be found then.
+      scanner.cache.keep(key(levels[levels.count - 1]), run)
       levels[levels.count - 1].after = run.step(index)
       levels[levels.count - 1].run = nil
       heldSizeBytes -= run.sizeBytes
@@ -131,7 +133,8 @@ struct Scanner: Sendable {
       }
       guard let descriptor = try descriptor() else { return nil }
       let run = try DirectoryRun.read(
-        descriptor, number: scanner.cache.nextNumber(), after: level.after, sizeBytesMax: scanner.cache.runSizeBytesMax,
+        descriptor, level.directory, scanner.gate, number: scanner.cache.nextNumber(), after: level.after,
+        sizeBytesMax: scanner.cache.runSizeBytesMax,
         scanner.tree.problem(EIO, "reading", level.directory)
       ) { stem, rank in
         isWanted(stem, rank, level)
@@ -152,7 +155,7 @@ struct Scanner: Sendable {
       if levels[top].descriptor >= 0 { return levels[top].descriptor }
       let directory = levels[top].directory
       let number = scanner.tree.open(directory.isEmpty ? [UInt8(ascii: ".")] : directory, Tree.directoryFlags)
-      if number == -ENOENT || number == -ENOTDIR { return nil }
+      if number == -ENOENT || number == -ENOTDIR || number == -ELOOP { return nil }
       if number < 0 { throw scanner.tree.problem(-number, "opening", directory) }
       levels[top].descriptor = number
       return number
@@ -183,10 +186,10 @@ struct Scanner: Sendable {
         directory: level.directory, filter: level.textCount < prefix.count ? Array(prefix[level.textCount...]) : [])
     }
 
-    /// What is left of the directories on the way is read when the next page comes.
+    /// For the next page.
     private func keepRuns() {
       for level in levels {
-        if let run = level.run, level.index < run.entries.count { scanner.cache.keep(key(level), run) }
+        if let run = level.run { scanner.cache.keep(key(level), run) }
       }
     }
 
@@ -211,7 +214,7 @@ struct Scanner: Sendable {
       let entry = run.entries[index]
       // The kind seen first; the other one may have taken its place.
       let contents: [Content] = entry.hasJSON ? [.json, .bytes] : [.bytes, .json]
-      return scanner.gate.reading {
+      return try scanner.gate.lookingUp { () throws(FilesProblem) in
         for content in contents {
           let name = run.withStem(index) { RecordName.file($0, content) }
           var status = stat()

@@ -53,22 +53,19 @@ final class Committer: UnitCommitter, Sendable {
     if let problem { health.report(problem) }
   }
 
-  /// Before reading: that every unit in the log is in place. Tried by one thread at a time, and not all the time.
-  func repairIfStuck() throws(FilesProblem) {
+  /// Before reading: tries to put in place what could not be before. By one thread at a time, and not all the time.
+  func repairIfStuck() {
     guard gate.isStuck else { return }
     let now = monotonicNs()
     let last = lastRepairNs.load(ordering: .relaxed)
-    if now - last > Self.repairPauseNs,
+    guard now - last > Self.repairPauseNs,
       lastRepairNs.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
-    {
-      let isRepaired = writer.withLockIfAvailable { writer in (try? writer.repair()) != nil }
-      if isRepaired == true { health.clear() }
+    else { return }
+    let isRepaired = writer.withLockIfAvailable { writer in
+      guard gate.isStuck else { return false }
+      return (try? writer.repair()) != nil
     }
-    guard gate.isStuck else { return }
-    throw FilesProblem(
-      .unavailable(
-        "an acknowledged write could not be put in place, so nothing is read until it is; see the health of the backend",
-        retryAfterMs: 1_000))
+    if isRepaired == true { health.clear() }
   }
 
   func close() -> FilesProblem? {

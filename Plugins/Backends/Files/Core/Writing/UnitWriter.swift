@@ -1,5 +1,4 @@
 import BackendSupport
-import FilesShims
 import Glibc
 import PluginAPI
 
@@ -10,15 +9,17 @@ import PluginAPI
 /// fails before a unit is in the log. The files are made durable much later, all at once, and only then is the log begun
 /// anew.
 final class UnitWriter {
-  private let tree: Tree
-  private let log: RedoLog
-  private let placer: Placer
-  private let gate: PlacementGate
-  private let settings: FilesSettings
+  let tree: Tree
+  let log: RedoLog
+  let placer: Placer
+  let gate: PlacementGate
+  let settings: FilesSettings
   private let limits: RecordLimits
   private let device: dev_t
   /// For tests: between the log and the first file.
   private let willPlace: () -> Void
+  /// The end of the log before the batch.
+  private var batchStart = RedoLog.Mark()
   /// What the units of the batch so far will leave, until they are in place.
   private var overlay: [BorrowedKey: RecordState] = [:]
 
@@ -51,6 +52,7 @@ final class UnitWriter {
   /// Applies units in order; one that fails fails no other. Conditions have been checked and everything is as durable as
   /// the settings say when this returns.
   func write(_ units: some RandomAccessCollection<some OpList>) -> [UnitOutcome] {
+    loggedCount = 0
     do throws(FilesProblem) {
       if gate.isStuck { try repair() }
       if log.end.offset >= settings.logSizeBytesMax { try checkpoint() }
@@ -59,8 +61,7 @@ final class UnitWriter {
       return Array(repeating: .failed(error.failure), count: units.count)
     }
     defer { overlay.removeAll(keepingCapacity: true) }
-    loggedCount = 0
-    let mark = log.end
+    batchStart = log.end
     var outcomes: [UnitOutcome] = []
     var accepted: [Accepted] = []
     outcomes.reserveCapacity(units.count)
@@ -73,10 +74,10 @@ final class UnitWriter {
       }
     }
     do throws(FilesProblem) {
-      if log.end != mark { try log.sync() }
+      if !accepted.isEmpty { try log.sync() }
     } catch {
       // Nobody knows what of it is on the disk; it is overwritten by what comes next.
-      log.rewind(to: mark)
+      log.rewind(to: batchStart)
       for unit in accepted {
         for placement in unit.placements { discard(placement) }
         outcomes[unit.index] = .failed(error.failure)
@@ -105,10 +106,13 @@ final class UnitWriter {
     for (place, unit) in accepted.enumerated() {
       do throws(FilesProblem) {
         if unit.placements.count == 1, unit.placements[0].isOneStep {
-          try placer.place(unit.placements[0])
+          try gate.reading { () throws(FilesProblem) in try place(unit.placements[0]) }
         } else {
           try gate.changing { () throws(FilesProblem) in
-            for placement in unit.placements { try placer.place(placement) }
+            // Before anybody can look: a part may be in place.
+            gate.setStuck(true)
+            for placement in unit.placements { try place(placement) }
+            gate.setStuck(false)
           }
         }
       } catch {
@@ -116,11 +120,19 @@ final class UnitWriter {
         gate.changing { gate.setStuck(true) }
         let failure = Failure.unavailable(
           "the write is logged, but could not be put in place yet: \(error.failure.message)", retryAfterMs: 1_000)
-        for late in accepted[place...] { outcomes[late.index] = .failed(failure) }
+        for late in accepted[place...] {
+          outcomes[late.index] = .failed(failure)
+          for placement in late.placements { placer.discard(placement) }
+        }
         lastProblem = FilesProblem(failure, path: error.path)
         return
       }
     }
+  }
+
+  func place(_ placement: Placement) throws(FilesProblem) {
+    if let file = placement.file { gate.willPut(placement.path, file.content) }
+    try placer.place(placement)
   }
 
   // MARK: A unit
@@ -183,6 +195,7 @@ final class UnitWriter {
       // On a full disk the log still has the room of what is in place, which is enough to delete something.
       guard isFirst, error.number == ENOSPC || error.number == EDQUOT, log.end.offset > 0 else { throw error }
       try checkpoint()
+      batchStart = log.end
       try log.append(unit)
     }
   }
@@ -217,60 +230,5 @@ final class UnitWriter {
   private func discard(_ placement: Placement) {
     placer.discard(placement)
     if placement.file != nil { tree.removeEmptyDirectories(placement.path.directory) }
-  }
-
-  // MARK: The log
-
-  /// Makes everything in place as durable as the log is, and begins the log anew.
-  func checkpoint() throws(FilesProblem) {
-    guard !gate.isStuck, log.end.offset > 0 else { return }
-    if settings.durability != .os, files_sync_filesystem(tree.descriptor) != 0 {
-      throw tree.problem(errno, "syncing", [])
-    }
-    try log.reset(sizeBytesMax: settings.logSizeBytesMax)
-  }
-
-  /// As `checkpoint`, for the last time.
-  func close() throws(FilesProblem) {
-    try checkpoint()
-    if !gate.isStuck { try log.empty() }
-  }
-
-  /// Puts in place what could not be before.
-  func repair() throws(FilesProblem) {
-    guard gate.isStuck else { return }
-    try gate.changing { () throws(FilesProblem) in
-      try putInPlaceFromLog()
-      gate.setStuck(false)
-    }
-  }
-
-  private func putInPlaceFromLog() throws(FilesProblem) {
-    for (uri, record) in try log.readAll() {
-      let path = uri.withUnsafeBufferPointer { RecordPath($0) }
-      guard let path else { continue }
-      var before = RecordState.absent
-      if let directory = try tree.directory(path.directory) {
-        before = try tree.state(of: path, in: directory.number)
-      }
-      if let there = before.current, isLater(there.time, than: record.times) { continue }
-      let op = record.op
-      var placement = Placement(path: path, before: before, file: nil, staged: 0)
-      if !op.isDelete {
-        let data = try log.data(of: op)
-        let staged = data.withUnsafeBufferPointer { data in
-          Result { () throws(FilesProblem) in
-            try placer.stage(path, before: before, data, op.content, op.stamp)
-          }
-        }
-        placement = try staged.get()
-      }
-      try placer.place(placement)
-    }
-  }
-
-  /// Whether a file was changed by somebody else after every unit that is in the log: a person's edit stays.
-  private func isLater(_ time: timespec, than times: [timespec]) -> Bool {
-    times.allSatisfy { (time.tv_sec, time.tv_nsec) > ($0.tv_sec, $0.tv_nsec) }
   }
 }
