@@ -19,7 +19,8 @@ import Testing
   private func problems(url: String) -> [String] { problems(#"{"url":"\#(url)"}"#) }
 
   @Test(arguments: [
-    "mongodb://h/db", "mongodb://h:27017/db?collection=c", "mongodb://a,b:2,c/db?replicaSet=rs&w=majority&journal=true",
+    "mongodb://h/db", "mongodb://h:27017/db?collection=c", "mongodb://u:p@a:1%2Cb:2%2cc/db",
+    "mongodb://a,b:2,c/db?replicaSet=rs&w=majority&journal=true",
     "mongodb+srv://cluster.example.net/db?retryWrites=true&w=majority", "mongodb://u:p%40ss@h/db?authSource=admin",
     "mongodb://h/db?COLLECTION=x&W=1&readPreference=primary&tls=true&maxPoolSize=5",
   ])
@@ -57,7 +58,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "mongodb://admin:s3cr3t-word@h", "mongodb://admin:s3cr3t-word@h/db?foo=s3cr3t-word&x", "mongodb://admin:s3cr3t-word@/db",
+    "mongodb://admin:s3cr3t-word@h", "mongodb://admin:s3cr3t-word@h/db?foo=s3cr3t-word&x",
+    "mongodb://admin:s3cr3t-word@/db",
     "mongodb://admin:s3cr3t/word@h/db?nope=1", "mongodb://admin:s3cr3t-word@h/db?authMechanismProperties=s3cr3t-word",
     "mongodb://admin:s3cr3t-word@@h/db", "mongodb://admin:s3cr3t-word@h:x/db",
   ])
@@ -111,14 +113,14 @@ import Testing
     #expect(server.indexes().map { $0["name"]?.text } == ["_id_", "backplane_uri"])
     #expect(server.count("createIndexes") == 1)
     // One of another name will do.
-    try server.createIndex(["key": .document(["uri": .int32(1)]), "name": "mine", "unique": .bool(true)], on: "test.own")
+    try server.createIndex(
+      ["key": .document(["uri": .int32(1)]), "name": "mine", "unique": .bool(true)], on: "test.own")
     try Bench.start(server.url(options: "collection=own")).stop()
     #expect(server.indexes("test.own").count == 2)
     try server.createIndex(["key": .document(["uri": .int32(1)]), "name": "uri_1"], on: "test.plain")
     let plain = try #require(Bench.refusal(server.url(options: "collection=plain")))
     #expect(plain.code == BP_FAILED_PRECONDITION && plain.description.contains("drop it"), "\(plain)")
-    try server.createIndex(
-      ["key": .document(["_id": .int32(1)]), "name": "_id_c", "collation": .document(["locale": "en"])], on: "test.en")
+    server.createCollection("test.en", locale: "en")
     let collated = try #require(Bench.refusal(server.url(options: "collection=en")))
     #expect(collated.description.contains("collation"), "\(collated)")
     for _ in 0..<2 { try server.insert(["uri": "mutable://open/twice"], into: "test.twice") }
@@ -132,7 +134,8 @@ import Testing
   /// What the acknowledgement says, by the URL and by what the servers say of themselves.
   @Test(arguments: [
     ("", Persona.standalone, BP_DURABILITY_DISK), ("w=1", .standalone, BP_DURABILITY_MEMORY),
-    ("w=1&journal=true", .standalone, BP_DURABILITY_DISK), ("w=majority&journal=false", .standalone, BP_DURABILITY_MEMORY),
+    ("w=1&journal=true", .standalone, BP_DURABILITY_DISK),
+    ("w=majority&journal=false", .standalone, BP_DURABILITY_MEMORY),
     ("", .replicaSet(name: "rs0"), BP_DURABILITY_DISK),
     ("", .replicaSet(name: "rs0", others: ["127.0.0.1:1"]), BP_DURABILITY_QUORUM),
     ("w=majority", .replicaSet(name: "rs0", others: ["127.0.0.1:1", "127.0.0.1:2"]), BP_DURABILITY_QUORUM),

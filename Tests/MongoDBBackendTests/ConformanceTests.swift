@@ -1,7 +1,6 @@
 import BackendTesting
 import Conformance
 import MongoDBBackend
-import MongoWireServer
 import PluginAPI
 import Testing
 
@@ -9,18 +8,18 @@ private let entry = PluginEntry(MongoDBBackend.self, id: "org.backplane.mongodb"
   MongoDBBackend.create($0, $1, $2)
 }
 
-/// The suite behind `backplane plugin check`, against a server that acts as the primary of a replica set.
+/// The suite behind `backplane plugin check`.
 @Suite(.serialized) struct ConformanceTests {
-  @Test func theSuitePasses() async {
-    let server = MongoWireServer()
+  @Test(arguments: [Place.replicaSet] + Place.withTransactions.dropFirst(2)) func theSuitePasses(_ place: Place) async {
+    let (url, server) = place.open()
     let scratch = ScratchDirectory()
     let plugin = PluginUnderTest(
       entry: entry.pointer, scratchDirectory: scratch.path, schemes: ["mongodb"],
-      configuration: #"{"url":"\#(server.url(options: "replicaSet=rs0"))"}"#)
+      configuration: #"{"url":"\#(url)"}"#)
     let report = await ConformanceSuite(plugin, seed: 11, ownsProcess: false).run()
     #expect(report.failures.map { "\($0.name): \($0.detail)" } == [])
     #expect(report.checks.contains { $0.name == "backend.atomic-units" })
-    #expect(server.malformed == [])
+    if let server { #expect(server.malformed == []) }
     withExtendedLifetime(scratch) {}
   }
 }

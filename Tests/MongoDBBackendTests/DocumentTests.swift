@@ -68,16 +68,22 @@ private let uri = "mutable://open/a"
     #expect(bench.backend.page("").items.first?.sizeBytes == UInt64(text.utf8.count))
   }
 
-  @Test(arguments: [
+  private static let texts = [
     #""\u0000""#, #""\ud800""#, "1e400", "-0", "0.1", "123456789012345678901234567890", "[]", "{}", #""""#, "null",
     #"{"__b3nd_binary__":true,"data":"AAAA"}"#, #"{"__backplane_json__":"1"}"#, "\t[ 1 ,\n2 ] ", #"{"é":"é"}"#,
     String(repeating: "[", count: 80) + String(repeating: "]", count: 80),
-  ])
-  func everyJSONTextComesBackByteForByte(_ text: String) throws {
-    let bench = try Bench()
-    #expect(bench.backend.put(uri, text).code == BP_OK)
-    let record = try #require(bench.backend.read(uri).record)
-    #expect(String(decoding: record.data, as: UTF8.self) == text && record.content == .json)
+  ]
+
+  @Test(arguments: Place.all) func everyJSONTextComesBackByteForByte(_ place: Place) throws {
+    let (url, server) = place.open()
+    let backend = try Bench.start(url)
+    for text in Self.texts {
+      #expect(backend.put(uri, text).code == BP_OK)
+      let record = try #require(backend.read(uri).record)
+      #expect(String(decoding: record.data, as: UTF8.self) == text && record.content == .json)
+      #expect(backend.page("").items.first?.sizeBytes == UInt64(text.utf8.count))
+    }
+    withExtendedLifetime(server) {}
   }
 
   // MARK: The peer's

@@ -60,11 +60,22 @@ private let uri = "mutable://open/a"
   func whatTheServerRefusesIsNamed(_ persona: Persona) throws {
     let bench = try Bench(persona)
     let cases: [(Fault.Kind, bp_code, String, UInt32)] = [
-      (.error(code: 14_031, name: "OutOfDiskSpace", text: "no space"), BP_RESOURCE_EXHAUSTED, "is full", BP_HEALTH_DEGRADED),
+      (
+        .error(code: 14_031, name: "OutOfDiskSpace", text: "no space"), BP_RESOURCE_EXHAUSTED, "is full",
+        BP_HEALTH_DEGRADED
+      ),
       (.writeErrors(code: 14_031, text: "no space"), BP_RESOURCE_EXHAUSTED, "is full", BP_HEALTH_DEGRADED),
-      (.error(code: 13, name: "Unauthorized", text: "not authorized"), BP_PERMISSION_DENIED, "readWrite", BP_HEALTH_DEGRADED),
-      (.error(code: 50, name: "MaxTimeMSExpired", text: "late"), BP_DEADLINE_EXCEEDED, "call_timeout_ms", BP_HEALTH_HEALTHY),
-      (.writeErrors(code: 121, text: "Document failed validation"), BP_INVALID_ARGUMENT, "validator", BP_HEALTH_HEALTHY),
+      (
+        .error(code: 13, name: "Unauthorized", text: "not authorized"), BP_PERMISSION_DENIED, "readWrite",
+        BP_HEALTH_DEGRADED
+      ),
+      (
+        .error(code: 50, name: "MaxTimeMSExpired", text: "late"), BP_DEADLINE_EXCEEDED, "call_timeout_ms",
+        BP_HEALTH_HEALTHY
+      ),
+      (
+        .writeErrors(code: 121, text: "Document failed validation"), BP_INVALID_ARGUMENT, "validator", BP_HEALTH_HEALTHY
+      ),
       (.error(code: 8_000, name: "AtlasError", text: "bad auth"), BP_UNAUTHENTICATED, "password", BP_HEALTH_UNHEALTHY),
       (.error(code: 1, name: "InternalError", text: "oops"), BP_INTERNAL, "oops", BP_HEALTH_HEALTHY),
     ]

@@ -41,7 +41,8 @@ struct Bench {
 
 extension TestBackend {
   func put(_ uri: String, _ text: String, version: UInt64 = 1, if condition: Condition = .any) -> Answer {
-    apply([.put(uri, Array(text.utf8), .json, if: condition)], timestampMs: 1_700_000_000_000 + version, version: version)
+    apply(
+      [.put(uri, Array(text.utf8), .json, if: condition)], timestampMs: 1_700_000_000_000 + version, version: version)
   }
 
   /// The record's data as text.

@@ -47,28 +47,29 @@ import Testing
     #expect(bench.backend.read("mutable://open/none").code == BP_NOT_FOUND)
   }
 
-  @Test(arguments: [Persona.replicaSet(name: "rs0"), .standalone, .mongos])
-  func unitsToOneURITakeEffectInOrder(_ persona: Persona) throws {
-    let bench = try Bench(persona)
+  @Test(arguments: Place.all) func unitsToOneURITakeEffectInOrder(_ place: Place) throws {
+    let (url, server) = place.open()
+    let backend = try Bench.start(url)
     let uri = "mutable://open/a"
     for round in 0..<20 as Range<UInt64> {
       let base = round * 10
       let units = [
         unit([.put(uri, [0x31])], base + 1), unit([.put(uri, [0x32])], base + 2), unit([.delete(uri)], base + 3),
-        unit([.put(uri, [0x34], .json, if: .absent)], base + 4), unit([.put(uri, [0x35], .json, if: .version(base + 4))], base + 5),
+        unit([.put(uri, [0x34], .json, if: .absent)], base + 4),
+        unit([.put(uri, [0x35], .json, if: .version(base + 4))], base + 5),
         unit([.put(uri, [0x36], .json, if: .version(base + 4))], base + 6), unit([.delete(uri, if: .absent)], base + 7),
         unit([.put("\(uri)/b", [0x37])], base + 8),
       ]
-      let codes = bench.backend.submit(units).map { $0.wait().code }
-      #expect(codes == [0, 0, 0, 0, 0, BP_FAILED_PRECONDITION, BP_FAILED_PRECONDITION, 0], "\(persona) \(codes)")
-      #expect(bench.backend.text(uri) == "5")
+      let codes = backend.submit(units).map { $0.wait().code }
+      #expect(codes == [0, 0, 0, 0, 0, BP_FAILED_PRECONDITION, BP_FAILED_PRECONDITION, 0], "\(place) \(codes)")
+      #expect(backend.text(uri) == "5")
     }
+    withExtendedLifetime(server) {}
   }
 
-  @Test(arguments: [Persona.replicaSet(name: "rs0"), .standalone])
-  func conditionsAndCountsOfSingleOps(_ persona: Persona) throws {
-    let bench = try Bench(persona)
-    let backend = bench.backend
+  @Test(arguments: Place.all) func conditionsAndCountsOfSingleOps(_ place: Place) throws {
+    let (url, server) = place.open()
+    let backend = try Bench.start(url)
     let uri = "mutable://open/a"
     #expect(backend.put(uri, "1", version: 1, if: .present).code == BP_FAILED_PRECONDITION)
     #expect(backend.put(uri, "1", version: 1, if: .version(1)).code == BP_FAILED_PRECONDITION)
@@ -84,6 +85,7 @@ import Testing
     let answer = backend.apply([.delete(uri, if: .version(2))])
     #expect(answer.code == BP_OK && answer.absentCount == 0)
     #expect(backend.read(uri).code == BP_NOT_FOUND)
+    withExtendedLifetime(server) {}
   }
 
   @Test func aServerOnItsOwnRefusesWhatNeedsATransactionAndSaysSo() throws {
@@ -119,11 +121,9 @@ import Testing
   }
 
   /// Two instances, as during a reload or on two machines: of first writes one wins, and no raise is lost.
-  @Test(arguments: [Persona.replicaSet(name: "rs0"), .standalone])
-  func twoInstancesAgree(_ persona: Persona) throws {
-    let bench = try Bench(persona)
-    let other = try Bench.start(bench.server.url())
-    let both = [bench.backend, other]
+  @Test(arguments: Place.all) func twoInstancesAgree(_ place: Place) throws {
+    let (url, server) = place.open()
+    let both = [try Bench.start(url), try Bench.start(url)]
     _ = both[0].put("mutable://open/counter", "0", version: 1)
     let stamps = Stamps(2)
     let raised = Stamps(0)
@@ -143,15 +143,17 @@ import Testing
         let answer = backend.put(
           "mutable://open/counter", "\(value + 1)", version: stamps.next(), if: .version(record.version))
         if answer.code == BP_OK { _ = raised.next() }
-        guard persona != .standalone else { continue }
+        guard place.hasTransactions else { continue }
         let tag = Array("\(thread),\(round)".utf8)
-        #expect(backend.apply([.put("mutable://open/l", tag), .put("mutable://open/r", tag)], version: stamps.next()).code == BP_OK)
+        #expect(
+          backend.apply([.put("mutable://open/l", tag), .put("mutable://open/r", tag)], version: stamps.next()).code
+            == BP_OK)
       }
     }
     #expect(firsts.count == 20)
     #expect(both[1].text("mutable://open/counter") == "\(raised.count)")
     #expect(both[0].text("mutable://open/l") == both[1].text("mutable://open/r"))
-    try other.stop()
+    withExtendedLifetime(server) {}
   }
 
   @Test func whatWaitsTooLongOrTooMuchIsRefused() throws {

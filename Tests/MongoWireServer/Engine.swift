@@ -49,6 +49,10 @@ struct Engine {
     collections[namespace] = collection
   }
 
+  mutating func createCollection(_ namespace: String, locale: String) {
+    collections[namespace] = StoredCollection(locale: locale)
+  }
+
   mutating func createIndex(_ index: Document, on namespace: String) throws(ServerError) {
     try collections[namespace, default: StoredCollection()].createIndex(index)
   }
@@ -145,7 +149,8 @@ struct Engine {
     switch concern["w"] {
     case nil, .text("majority"): break
     case .text(let tag):
-      throw ServerError(79, "UnknownReplWriteConcern", "No write concern mode named '\(tag)' found in replica set configuration")
+      throw ServerError(
+        79, "UnknownReplWriteConcern", "No write concern mode named '\(tag)' found in replica set configuration")
     case let members?:
       guard let count = members.integer, count > 0 else { throw .badValue("w has to be above 0 here") }
       if count > membersCount {
@@ -201,7 +206,9 @@ struct Engine {
           throw .snapshotGone
         }
         guard filter.uris != nil else { throw .badValue("a find in a transaction names its URIs here") }
-        if !transaction.changes.isEmpty { throw .badValue("a find after a write of the same transaction is not supported here") }
+        if !transaction.changes.isEmpty {
+          throw .badValue("a find after a write of the same transaction is not supported here")
+        }
       }
       collections[namespace] = collection
     }
@@ -420,7 +427,9 @@ struct Engine {
     guard let session = command["lsid"]?.document?.bson, var open = transactions[session] else {
       throw ServerError(251, "NoSuchTransaction", "no transaction", labels: ["TransientTransactionError"])
     }
-    guard let uris = filter.uris, uris.count == 1 else { throw .badValue("a write in a transaction names its URI here") }
+    guard let uris = filter.uris, uris.count == 1 else {
+      throw .badValue("a write in a transaction names its URI here")
+    }
     if collection.revision(of: uris[0]) > open.startRevision {
       transactions[session] = nil
       throw .writeConflict

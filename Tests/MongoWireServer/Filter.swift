@@ -44,7 +44,8 @@ struct Filter {
   }
 
   private static func expression(_ value: Value) throws(ServerError) -> Expression {
-    guard let document = value.document, document.fields.count == 1, let arguments = document.fields[0].value.array else {
+    guard let document = value.document, document.fields.count == 1, let arguments = document.fields[0].value.array
+    else {
       throw .failedToParse("an expression is an object with one operator and its arguments")
     }
     switch document.fields[0].name {
@@ -53,10 +54,14 @@ struct Filter {
       for argument in arguments { parts.append(try expression(argument)) }
       return .and(parts)
     case "$not":
-      guard arguments.count == 1 else { throw ServerError(16_020, "Location16020", "Expression $not takes exactly 1 argument") }
+      guard arguments.count == 1 else {
+        throw ServerError(16_020, "Location16020", "Expression $not takes exactly 1 argument")
+      }
       return .not(try expression(arguments[0]))
     case "$eq":
-      let paths = arguments.compactMap(\.text).map { "\($0)" }.filter { $0.hasPrefix("$") }.map { String($0.dropFirst()) }
+      let paths = arguments.compactMap(\.text).map { "\($0)" }.filter { $0.hasPrefix("$") }.map {
+        String($0.dropFirst())
+      }
       guard paths.count == 2 else { throw .failedToParse("$eq here compares two fields") }
       return .equal(paths[0], paths[1])
     case let name: throw ServerError(168, "InvalidPipelineOperator", "Unrecognized expression '\(name)'")
@@ -116,7 +121,9 @@ struct Filter {
   /// What an upsert puts into a new document: the fields that are asked to equal something.
   var equalities: Document {
     var document = Document()
-    for test in tests { if case .equals(let path, let value) = test, !path.contains(".") { document[Text(path)] = value } }
+    for test in tests {
+      if case .equals(let path, let value) = test, !path.contains(".") { document[Text(path)] = value }
+    }
     return document
   }
 }

@@ -58,7 +58,8 @@ public final class MongoWireServer: Sendable {
     var size = socklen_t(MemoryLayout<sockaddr_in>.size)
     let isBound = withUnsafeMutablePointer(to: &name) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
-        bind(descriptor, raw, size) == 0 && Glibc.listen(descriptor, 128) == 0 && getsockname(descriptor, raw, &size) == 0
+        bind(descriptor, raw, size) == 0 && Glibc.listen(descriptor, 128) == 0
+          && getsockname(descriptor, raw, &size) == 0
       }
     }
     if isBound { return (descriptor, UInt16(bigEndian: name.sin_port)) }
@@ -136,6 +137,11 @@ public final class MongoWireServer: Sendable {
   /// Changes fields of the document with this URI, as another program would.
   public func set(_ fields: Document, uri: String, in collection: String = "test.b3nd_data") throws {
     try state.withLock { state throws(ServerError) in try state.engine.set(fields, uri: uri, in: collection) }
+  }
+
+  /// A collection that compares texts in another way, which its index on `_id` tells.
+  public func createCollection(_ name: String, locale: String) {
+    state.withLock { $0.engine.createCollection(name, locale: locale) }
   }
 
   public func createIndex(_ index: Document, on collection: String = "test.b3nd_data") throws {

@@ -8,6 +8,12 @@ struct StoredCollection {
 
   /// Of an index, as it was asked for, with its name.
   private(set) var indexes: [Document] = [["v": .int32(2), "key": .document(["_id": .int32(1)]), "name": "_id_"]]
+
+  init() {}
+
+  /// One whose texts are compared in the way of a language.
+  init(locale: String) { indexes[0]["collation"] = .document(["locale": .text(Text(locale))]) }
+
   private(set) var stored: [Int: Stored] = [:]
   private var placesByURI: [Text: [Int]] = [:]
   private var nextPlace = 0
@@ -69,7 +75,8 @@ struct StoredCollection {
 
   static func duplicate(_ uri: Text) -> ServerError {
     ServerError(
-      11_000, "DuplicateKey", "E11000 duplicate key error collection: test index: backplane_uri dup key: { uri: \"\(uri)\" }")
+      11_000, "DuplicateKey",
+      "E11000 duplicate key error collection: test index: backplane_uri dup key: { uri: \"\(uri)\" }")
   }
 
   mutating func replace(_ place: Int, _ document: Document, revision: Int) throws(ServerError) {

@@ -21,7 +21,8 @@ struct Update {
           throw ServerError(56, "EmptyFieldName", "the update path '\(entry.name)' is not supported here")
         }
         guard seen.insert(entry.name).inserted else {
-          throw ServerError(40, "ConflictingUpdateOperators", "Updating the path '\(entry.name)' would create a conflict")
+          throw ServerError(
+            40, "ConflictingUpdateOperators", "Updating the path '\(entry.name)' would create a conflict")
         }
       }
     }

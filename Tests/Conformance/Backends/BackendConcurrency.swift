@@ -24,8 +24,6 @@ struct BackendConcurrency {
 
   /// Sixty-four concurrent first writes to a write-once URI: exactly one is accepted.
   private func writeOnce(_ driver: BackendDriver, _ round: Int) async throws {
-    // A server keeps what the round before has left.
-    _ = try await driver.apply([.delete("\(BackendConcurrency.root)/once")], stamp: 1)
     let uri = "\(BackendConcurrency.root)/once"
     let calls = Mutex<[TestCall<BackendDriver.WriteAnswer>]>([])
     try await OwnThreads.run(BackendConcurrency.threadsCount) { thread in

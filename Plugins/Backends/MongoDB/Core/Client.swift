@@ -38,7 +38,8 @@ final class ClientPool: @unchecked Sendable {
   func client() throws(MongoProblem) -> Client {
     guard let handle = mongoc_client_pool_pop(pool) else {
       throw MongoProblem(
-        domain: MONGOC_ERROR_POOL.rawValue, code: 0, text: "all connections were in use", place: settings.connection.place)
+        domain: MONGOC_ERROR_POOL.rawValue, code: 0, text: "all connections were in use",
+        place: settings.connection.place)
     }
     return Client(handle, settings.connection) { [self] in mongoc_client_pool_push(pool, $0) }
   }

@@ -116,7 +116,8 @@ struct ConnectionString: Sendable {
       problems.append(
         ConfigurationProblem(
           pointer: "/url",
-          message: "the url has the option '\(shown)', which neither this backend nor libmongoc knows; correct or remove it"
+          message:
+            "the url has the option '\(shown)', which neither this backend nor libmongoc knows; correct or remove it"
         ))
     }
     if !problems.isEmpty { throw ConfigurationErrors(problems: problems) }

@@ -60,7 +60,15 @@ public final class MongoDBBackend: DirectBackend {
 
   public func read(_ call: ReadCall) {
     guard let opened else { return call.fail(Self.notStarted) }
-    opened._withUnsafeGuaranteedRef { $0.submit(call) }
+    opened._withUnsafeGuaranteedRef { $0.submit([call]) }
+  }
+
+  public func read(_ batch: ReadBatch) {
+    guard let opened else {
+      for index in 0..<batch.count { batch[index].fail(Self.notStarted) }
+      return
+    }
+    opened._withUnsafeGuaranteedRef { $0.submit((0..<batch.count).map { batch[$0] }) }
   }
 
   public func scan(_ call: ScanCall) {

@@ -65,15 +65,18 @@ struct MongoProblem: StoreProblem {
 
   var isDuplicateKey: Bool { isServers && code == Self.duplicateKey }
   private var isAuthentication: Bool {
-    isServers && Self.authentication.contains(code) || domain == MONGOC_ERROR_CLIENT.rawValue
-      && code == MONGOC_ERROR_CLIENT_AUTHENTICATE.rawValue || domain == MONGOC_ERROR_SCRAM.rawValue
+    isServers && Self.authentication.contains(code)
+      || domain == MONGOC_ERROR_CLIENT.rawValue
+        && code == MONGOC_ERROR_CLIENT_AUTHENTICATE.rawValue
+      || domain == MONGOC_ERROR_SCRAM.rawValue
       || domain == MONGOC_ERROR_SASL.rawValue
   }
 
   /// Trying again at once may do, or after a primary was elected.
   var isPassing: Bool {
     isUnreachable || isConnectionLost
-      || isServers && (Self.notPrimary.contains(code) || Self.shuttingDown.contains(code) || Self.conflict.contains(code))
+      || isServers
+        && (Self.notPrimary.contains(code) || Self.shuttingDown.contains(code) || Self.conflict.contains(code))
   }
 
   var concernsAll: Bool {
@@ -110,7 +113,8 @@ struct MongoProblem: StoreProblem {
           + "url are right, and that it has a primary", retryAfterMs: 1_000)
     }
     if isConnectionLost {
-      return .unavailable("the connection was lost before the server answered for \(place) (\(said))", retryAfterMs: 1_000)
+      return .unavailable(
+        "the connection was lost before the server answered for \(place) (\(said))", retryAfterMs: 1_000)
     }
     if domain == MONGOC_ERROR_POOL.rawValue {
       return .exhausted(

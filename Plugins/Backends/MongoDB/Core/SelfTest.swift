@@ -27,7 +27,9 @@ enum SelfTest {
       guard let found = RecordDecoder.read(document), found.version == 7, found.timestampMs == unit.timestampMs else {
         return false
       }
-      return RecordDecoder.withData(of: found) { $0.rawValue == unit[0].content && $1.elementsEqual(unit[0].data.bytes) }
+      return RecordDecoder.withData(of: found) {
+        $0.rawValue == unit[0].content && $1.elementsEqual(unit[0].data.bytes)
+      }
     }
     guard isSame else { throw Failure.internal("the self-test failed: \(what) was not read as it was written") }
   }

@@ -30,6 +30,7 @@ final class ServerWatch: Sendable {
     if isUp { return health.clear() }
     health.report(
       MongoProblem(
-        domain: MONGOC_ERROR_SERVER_SELECTION.rawValue, code: 0, text: "the one that took writes is gone", place: place))
+        domain: MONGOC_ERROR_SERVER_SELECTION.rawValue, code: 0, text: "the one that took writes is gone", place: place)
+    )
   }
 }

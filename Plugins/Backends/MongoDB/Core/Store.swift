@@ -52,7 +52,7 @@ final class Store: Sendable {
   }
 
   func submit(_ batch: UnitBatch) { units.submit(batch) }
-  func submit(_ call: ReadCall) { reads.submit(call) }
+  func submit(_ calls: [ReadCall]) { reads.submit(calls) }
   func waitUntilIdle(deadlineNs: UInt64) -> Bool { units.waitUntilIdle(deadlineNs: deadlineNs) }
 
   /// Writes and reads what waits and joins the threads. The connections close when the object goes.

@@ -27,13 +27,15 @@ struct URLParts {
     }
     let rest = url.dropFirst(scheme.count)
     let question = rest.firstIndex(of: "?") ?? rest.endIndex
-    head = scheme + rest[..<question]
     let address = rest[..<question]
     // A password may hold an unescaped slash or at-sign by mistake: everything up to the last at-sign is secret.
     let at = address.lastIndex(of: "@")
     let afterUser = at.map { address[address.index(after: $0)...] } ?? address
-    redacted = scheme + (at == nil ? "" : "***@") + afterUser
-    hosts = String(afterUser.prefix { $0 != "/" })
+    // In a list of URLs, as in BACKEND_URL, a comma between hosts is written as an escape.
+    hosts = afterUser.prefix { $0 != "/" }.replacing("%2C", with: ",").replacing("%2c", with: ",")
+    let path = afterUser.drop { $0 != "/" }
+    head = scheme + address[..<afterUser.startIndex] + hosts + path
+    redacted = scheme + (at == nil ? "" : "***@") + hosts + path
     var secrets: [String] = []
     if let at {
       let user = address[..<at]

@@ -70,7 +70,8 @@ final class BSONBuilder {
       binary.count < Int32.max
       && bson_append_binary(
         top, key.start, key.count, BSON_SUBTYPE_BINARY, binary.baseAddress ?? StaticString("").utf8Start,
-        UInt32(binary.count)) && isWhole
+        UInt32(binary.count))
+      && isWhole
   }
 
   func append(_ key: BSONKey, int32: Int32) { isWhole = bson_append_int32(top, key.start, key.count, int32) && isWhole }

@@ -11,7 +11,9 @@ func digest(_ bytes: BorrowedBytes) -> UInt64 {
   }
   let raw = UnsafeRawBufferPointer(bytes)
   let wordsCount = raw.count / 8
-  for index in 0..<wordsCount { add(UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))) }
+  for index in 0..<wordsCount {
+    add(UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)))
+  }
   var last: UInt64 = 0
   for index in (wordsCount * 8)..<raw.count { last |= UInt64(raw[index]) << UInt64(index % 8 * 8) }
   add(last)

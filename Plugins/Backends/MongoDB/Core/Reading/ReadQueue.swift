@@ -6,7 +6,7 @@ import PluginAPI
 /// Reads that wait, and threads of the instance's own that answer them: each takes all that wait, up to a bound, and asks
 /// for them in one round trip. While one question is on its way the next gathers by itself.
 final class ReadQueue: @unchecked Sendable {
-  // @unchecked: `waiting`, `waitingStart`, `openCount` and `isClosed` are only touched under the mutex; `threads` by
+  // @unchecked: `waiting` and `isClosed` are only touched under the mutex; `threads` by
   // init and stop.
 
   private let settings: MongoDBSettings
@@ -53,16 +53,16 @@ final class ReadQueue: @unchecked Sendable {
     work.deallocate()
   }
 
-  /// Any thread; never blocks for longer than a list takes to grow.
-  func submit(_ call: ReadCall) {
+  /// Takes what is asked for together, so that it is asked for together; what is beyond the bound is refused. Any thread;
+  /// never blocks for longer than a list takes to grow.
+  func submit(_ calls: [ReadCall]) {
     pthread_mutex_lock(mutex)
-    let isTaken = !isClosed && waiting.count < settings.queueReadsMax
-    if isTaken { waiting.append(call) }
+    let takenCount = isClosed ? 0 : min(calls.count, settings.queueReadsMax - waiting.count)
+    waiting += calls.prefix(takenCount)
     let wasClosed = isClosed
     pthread_mutex_unlock(mutex)
-    if isTaken {
-      pthread_cond_signal(work)
-    } else {
+    for _ in stride(from: 0, to: takenCount, by: Self.batchReadsMax) { pthread_cond_signal(work) }
+    for call in calls.dropFirst(takenCount) {
       call.fail(
         wasClosed
           ? .unavailable("the MongoDB backend is stopping")

@@ -19,7 +19,8 @@ struct PreparedUnit {
       let op = call[index]
       if let problem = op.problem { throw problem }
       if op.uri.size > Layout.uriBytesMax {
-        throw .invalid("the URI has \(op.uri.size) bytes; the MongoDB backend keeps URIs of up to \(Layout.uriBytesMax)")
+        throw .invalid(
+          "the URI has \(op.uri.size) bytes; the MongoDB backend keeps URIs of up to \(Layout.uriBytesMax)")
       }
       let document = op.isDelete ? nil : try encoder.fields(of: op)
       fields.append(document)
