@@ -34,7 +34,8 @@ struct BackendBatches {
     for count in [1, 2, 50, 256] {
       // Some of them twice, some that are not there.
       let numbers = (0..<count).map { _ in Int.random(in: 0..<held * 5 / 4, using: &random) }
-      let records = try await host.read(numbers.map { "\(BackendBatches.root)/\($0)" }, deadline: BackendDriver.callLimit)
+      let records = try await host.read(
+        numbers.map { "\(BackendBatches.root)/\($0)" }, deadline: BackendDriver.callLimit)
       for (number, record) in zip(numbers, records) {
         let found = record.map { String(decoding: $0.data, as: UTF8.self) }
         let right = number < held ? "[\(number)]" : nil
@@ -62,9 +63,10 @@ struct BackendBatches {
         let answer = try await driver.apply([op], stamp: stamp)
         try require(answer.code == BP_OK, "apply failed with code \(answer.code): \(answer.message)")
       }
-      for prefix in ["", "\(BackendBatches.root)/", "\(BackendBatches.root)/b/", "\(BackendBatches.root)/b/b/",
-        "\(BackendBatches.root)/none/"]
-      {
+      for prefix in [
+        "", "\(BackendBatches.root)/", "\(BackendBatches.root)/b/", "\(BackendBatches.root)/b/b/",
+        "\(BackendBatches.root)/none/",
+      ] {
         let all = try await host.scan(prefix: prefix)
         for offset in [0, 1, 2, all.count / 2, max(0, all.count - 1), all.count, all.count + 5, Int.max] {
           for limit in [0, 1, 7, 1000] as [UInt32] {
