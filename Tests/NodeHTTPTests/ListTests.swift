@@ -33,7 +33,7 @@ import Testing
   /// A page that is asked for is the page that a scan of everything gives.
   @Test(arguments: [#"url: "memory://""#, #"url: "sqlite://""#, "url: \"memory://\"\n    isolation: process"])
   func pagesAreTheSameWithAndWithoutAScan(_ backend: String) throws {
-    let node = try NodeProcess(configuration: "slots:\n  data:\n    kind: backend\n    \(backend)\n  http:\n")
+    let node = try NodeProcess(configuration: "slots:\n  data:\n    kind: backend\n    \(backend)\n  http: {}\n")
     let client = try HTTPConnection(port: node.port)
     try fill(client)
     for (page, limit) in [(1, 50), (2, 1000), (3, 1000), (4, 1000), (30, 100), (3000, 1)] {
