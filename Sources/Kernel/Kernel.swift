@@ -27,6 +27,7 @@ public final class Kernel: @unchecked Sendable {
   private var control: ControlServer?
   /// Whose place this process has taken.
   private let arrival: Arrival?
+  private let repairer: Repairer
   /// Who has taken this one's.
   private let departed = Mutex<Departure.Done?>(nil)
 
@@ -66,7 +67,8 @@ public final class Kernel: @unchecked Sendable {
     // Before anything else: a plugin that crashed the node is known before its file is loaded again.
     (marks, pastNotes) = Kernel.lookBack(directories.state, quarantine, configuration.node.quarantinePolicy, log)
     context = KernelContext(
-      log: log, behind: BehindRegistry(directory: directories.state + "/behind"), quarantine: quarantine)
+      log: log, repairs: RepairRegistry(directory: directories.state + "/repair"), quarantine: quarantine)
+    repairer = Repairer(context)
     self.reread = reread
     ServiceManager.isSilent.store(arrival != nil, ordering: .releasing)
     notifier = ServiceManager()
@@ -96,6 +98,7 @@ public final class Kernel: @unchecked Sendable {
       throw StartFailure(receipt: receipt)
     }
     last.withLock { $0 = configuration }
+    context.repairs.begin(repairer)
     startQueue()
     if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
     notifier.ready(status: "generation \(context.ring.currentNumber)")
@@ -139,7 +142,6 @@ public final class Kernel: @unchecked Sendable {
     context.reloadCounts.withLock { $0.upgrades[Receipt.Outcome.applied.rawValue, default: 0] += 1 }
     for instance in generation.slots { for listener in instance.listeners.values { listener.wasTakenOver() } }
     history.reread()
-    context.behind.reread()
     last.withLock { $0 = running }
     startQueue()
     watch(running)
@@ -152,7 +154,8 @@ public final class Kernel: @unchecked Sendable {
     keep(receipt)
     ServiceManager.isSilent.store(false, ordering: .releasing)
     notifier.ready(status: "generation \(generation.number): taken over from the process before")
-    arrival.committed(receipt, context) { [context] in context.behind.reread() }
+    // Until then the process before writes to its journals, and repairs.
+    arrival.committed(receipt, context) { [context, repairer] in context.repairs.begin(repairer) }
     // What has changed since, or could not be taken there.
     queue.hint(Reconciler.pluginsTrigger, afterMs: commit.isReloadComing ? Kernel.comingReloadMs : 100)
   }
@@ -595,11 +598,7 @@ public final class Kernel: @unchecked Sendable {
 
   /// The operator says that a backend's data is good as it is.
   public func acceptBehind(slot: String) -> Bool {
-    guard context.behind.accept(slot) else { return false }
-    if let lease = context.ring.acquireAdmitted() {
-      lease.generation.instance(slot: slot)?.isBehind.store(false, ordering: .releasing)
-      context.ring.release(lease)
-    }
+    guard context.repairs.accept(slot) else { return false }
     context.log.notice("a backend that was behind has been accepted as it is", ["slot": slot])
     return true
   }
@@ -629,7 +628,7 @@ public final class Kernel: @unchecked Sendable {
         version: instance.image.version, content: instance.image.contentHash,
         generation: instance.bornGeneration.load(ordering: .relaxed), state: Health.name(health.state),
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
-        ports: instance.listeners.mapValues(\.port))
+        ports: instance.listeners.mapValues(\.port), repair: instance.isBehind ? instance.backlog.report : nil)
     }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
@@ -674,9 +673,11 @@ public final class Kernel: @unchecked Sendable {
       public var message: String
       public var inFlight: Int
       public var ports: [String: Int]
+      /// Of a backend that is behind.
+      public var repair: RepairReport?
 
       enum CodingKeys: String, CodingKey {
-        case name, kind, plugin, version, content, generation, state, message, ports
+        case name, kind, plugin, version, content, generation, state, message, ports, repair
         case inFlight = "in_flight"
       }
     }

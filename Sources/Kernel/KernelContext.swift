@@ -6,7 +6,9 @@ final class KernelContext: Sendable {
   let ring = GenerationRing()
   let requests: RequestTable
   let log: KernelLog
-  let behind: BehindRegistry
+  let repairs: RepairRegistry
+  /// Of writes to several backends.
+  let writeOrder: WriteOrder
   let quarantine: Quarantine
   let wedged = WedgedInstances()
   let versions = VersionClock()
@@ -42,14 +44,15 @@ final class KernelContext: Sendable {
   /// Writes that a backend missed though they were acknowledged.
   let missedWrites = Atomic<UInt64>(0)
 
-  init(log: KernelLog, behind: BehindRegistry, quarantine: Quarantine = Quarantine(directory: "")) {
+  init(log: KernelLog, repairs: RepairRegistry, quarantine: Quarantine = Quarantine(directory: "")) {
     self.quarantine = quarantine
     self.log = log
-    self.behind = behind
+    self.repairs = repairs
     requests = RequestTable()
     lot = ParkingLot()
     door = Door(lot)
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
+    writeOrder = WriteOrder(workers)
   }
 
   func apply(_ node: NodeConfiguration) {
@@ -68,6 +71,8 @@ final class KernelContext: Sendable {
         sortRecordsMax: limits.listSortRecordsMax, sortBytesMax: limits.listSortSizeBytesMax,
         patternTime_ms: limits.listPatternTimeMs)
     }
+    repairs.journalSizeBytesMax.store(node.repair.journalSizeBytesMax, ordering: .relaxed)
+    repairs.batchUnitsMax.store(node.repair.batchUnitsMax, ordering: .relaxed)
   }
 
   func apply(_ new: NodeConfiguration.Isolation, startTimeoutMs: Int) {
@@ -79,6 +84,9 @@ final class KernelContext: Sendable {
   func shutDown() {
     let deadlineNs = Clock.monotonicNs() + KernelContext.shutDownNs
     requests.shutDown(untilNs: deadlineNs)
+    if !repairs.shutDown(untilNs: deadlineNs) {
+      log.error("a repair is left behind: a plugin's call on its thread did not come back")
+    }
     if !workers.shutDown(untilNs: deadlineNs) {
       log.error("a thread of the kernel's is left behind: a plugin's call on it did not come back")
     }

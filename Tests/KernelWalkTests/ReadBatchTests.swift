@@ -82,7 +82,7 @@ struct ReadBatchTests {
     }
     #expect(answers.answer.soon() == BP_OK)
     #expect(answers.byIndex(uris.count) == found)
-    #expect(walk.near.batches == [5] && walk.far.batches == [3])
+    #expect(walk.near.readBatches == [5] && walk.far.readBatches == [3])
     #expect(walk.far.reads.sorted() == ["acct://toy/b", "acct://toy/c", "acct://toy/d"])
     walk.expectNothingLeft(answers)
   }
@@ -95,7 +95,7 @@ struct ReadBatchTests {
     #expect(token == 0)
     #expect(answers.answer.get(untilNs: 0) == BP_OK)
     #expect(answers.byIndex(uris.count) == found)
-    #expect(walk.near.batches == [1, 1, 1, 1, 1] && walk.far.batches == [1, 1, 1])
+    #expect(walk.near.readBatches == [1, 1, 1, 1, 1] && walk.far.readBatches == [1, 1, 1])
     walk.expectNothingLeft(answers)
   }
 
@@ -120,7 +120,7 @@ struct ReadBatchTests {
     let (answers, _) = walk.node.readMulti(many)
     walk.finishReads(of: walk.near, until: answers)
     #expect(answers.byIndex(many.count) == many.map { Item(code: BP_OK, text: $0) })
-    #expect(walk.near.batches == [4, 4, 2])
+    #expect(walk.near.readBatches == [4, 4, 2])
     walk.expectNothingLeft(answers)
   }
 
@@ -155,7 +155,7 @@ struct ReadBatchTests {
     for read in held { walk.near.finish(read) }
     #expect(answers.answer.soon() == BP_OK)
     #expect(answers.byIndex(4).map { $0?.text } == ["old", "old", "new", "new"])
-    #expect(successor.batches == [2])
+    #expect(successor.readBatches == [2])
     walk.expectNothingLeft(answers)
   }
 
@@ -166,7 +166,7 @@ struct ReadBatchTests {
     for uri in many { walk.near.put(uri, "near") }
     let (answers, _) = walk.node.readMulti(many)
     walk.finishReads(of: walk.near, until: answers)
-    #expect(walk.near.batches == [1, 2])
+    #expect(walk.near.readBatches == [1, 2])
     // The far one, asked for the first, does not have it; a backend's miss counts more than another one's failure.
     #expect(
       answers.byIndex(3) == [

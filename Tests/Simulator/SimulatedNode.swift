@@ -52,7 +52,7 @@ final class SimulatedNode: @unchecked Sendable {
     shelf = Shelf(style)
     let configuration = shelf.configuration()
     kernel = KernelContext(
-      log: KernelLog(configuration.node.log, journal: nil, descriptor: -1), behind: BehindRegistry(directory: ""))
+      log: KernelLog(configuration.node.log, journal: nil, descriptor: -1), repairs: RepairRegistry(directory: ""))
     reaper = Reaper(kernel)
   }
 

@@ -51,7 +51,8 @@ public enum ConfigurationLoader {
     var node = NodeConfiguration(
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
-      slots: ordered, directories: directories, limits: limits(settings), reload: reload(settings),
+      slots: ordered, directories: directories, limits: limits(settings), repair: repair(settings),
+      reload: reload(settings),
       quarantinePolicy: Quarantine.Policy(rawValue: settings.text("quarantine.policy"))!,
       watchdog: NodeConfiguration.Watchdog(callTimeoutMs: settings.integer("watchdog.call_timeout_ms")),
       log: log(settings))
@@ -165,6 +166,12 @@ public enum ConfigurationLoader {
       stateHandoverSizeBytesMax: settings.integer("limits.state_handover_size_bytes_max"),
       pluginSizeBytesMax: settings.integer("limits.plugin_size_bytes_max"),
       historyReceiptsMax: settings.integer("limits.history_receipts_max"))
+  }
+
+  private static func repair(_ settings: ScalarSettings) -> NodeConfiguration.Repair {
+    NodeConfiguration.Repair(
+      journalSizeBytesMax: settings.integer("repair.journal_size_bytes_max"),
+      batchUnitsMax: settings.integer("repair.batch_units_max"))
   }
 
   private static func reload(_ settings: ScalarSettings) -> NodeConfiguration.Reload {

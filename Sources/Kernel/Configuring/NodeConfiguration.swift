@@ -9,6 +9,7 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   public var slots: [SlotConfiguration]
   public var directories: Directories
   public var limits: Limits
+  public var repair: Repair
   public var reload: Reload
   /// What becomes of a slot whose plugin's file has crashed the node.
   public var quarantinePolicy: Quarantine.Policy
@@ -76,6 +77,14 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
     public var pluginSizeBytesMax: Int
     /// Receipts kept in the history.
     public var historyReceiptsMax: Int
+  }
+
+  /// How backends get what they missed of acknowledged writes.
+  public struct Repair: Sendable, Equatable, Codable {
+    /// Most that the repair journal of one slot may hold, in bytes.
+    public var journalSizeBytesMax: Int
+    /// Most writes that are replayed at a time.
+    public var batchUnitsMax: Int
   }
 
   /// How a reload waits. All times in milliseconds.

@@ -113,6 +113,12 @@ public enum SettingCatalog {
       "limits.history_receipts_max", .integer(1...100_000), default: "100", unit: "receipts",
       "Receipts kept in the history."),
     Setting(
+      "repair.journal_size_bytes_max", .integer(1_048_576...1_099_511_627_776), default: "268435456", unit: "bytes",
+      "Most that the repair journal of one backend may hold; what it misses beyond that stays missing."),
+    Setting(
+      "repair.batch_units_max", .integer(1...100_000), default: "512", unit: "writes",
+      "Most writes of a repair journal that are replayed at a time."),
+    Setting(
       "reload.settle_ms", .integer(0...60_000), default: "250", unit: "ms",
       "How long a dropped file must be unchanged before it is taken."),
     Setting(

@@ -32,7 +32,7 @@ public final class IsolationBenchmark {
   ///   - hostExecutable: `backplane-host`.
   public init(plugin path: String, hostExecutable: String) throws {
     kernel = KernelContext(
-      log: KernelLog(NodeConfiguration.Log(level: .error, format: .text)), behind: BehindRegistry(directory: ""))
+      log: KernelLog(NodeConfiguration.Log(level: .error, format: .text)), repairs: RepairRegistry(directory: ""))
     kernel.isolation.withLock { settings in
       settings.hostExecutable = hostExecutable
       // What is measured is a restart, not the pause before it.

@@ -470,7 +470,7 @@ final class ProxyPlugin: @unchecked Sendable {
     guard instance.backend != nil, let lease = instance.kernel.ring.acquire() else { return }
     defer { instance.kernel.ring.release(lease) }
     guard lease.generation.backends.count > 1 else { return }
-    instance.kernel.behind.missed(instance, reason: "its process crashed, and its records were in memory")
+    instance.kernel.repairs.lost(instance, reason: "its process crashed, and its records were in memory")
   }
 
   private func restart(afterMs delayMs: Int) {

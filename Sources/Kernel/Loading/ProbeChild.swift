@@ -40,7 +40,7 @@ private struct Probe {
     }
     let kernel = KernelContext(
       log: KernelLog(NodeConfiguration.Log(level: .warning, format: .text)),
-      behind: BehindRegistry(directory: "/nonexistent"))
+      repairs: RepairRegistry(directory: "/nonexistent"))
     let kind = SlotConfiguration.Kind(rawValue: request.configuration?.kind ?? image.manifest.kinds.first ?? "")
     if let configuration = request.configuration {
       let outcome = instance(

@@ -47,9 +47,9 @@ struct Health {
 
   private static func of(_ instance: Instance) -> Slot {
     var (state, message) = instance.health
-    if let reason = instance.kernel.behind.reason(instance.slot.name) {
+    if instance.isBehind, let report = instance.backlog.report {
       state = max(state, BP_HEALTH_DEGRADED)
-      message = message.isEmpty ? "behind: it missed an acknowledged write (\(reason))" : message
+      message = message.isEmpty ? report.sentence : "\(message); \(report.sentence)"
     }
     let demoted = instance.demotedOperations
     if !demoted.isEmpty {

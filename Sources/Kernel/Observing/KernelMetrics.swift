@@ -92,6 +92,26 @@ enum KernelMetrics {
       OwnDescriptors.shared.lost.load(ordering: .relaxed))
   }
 
+  private static func addRepair(_ instance: Instance, _ labels: [(String, String)], _ metrics: inout MetricsText) {
+    let report = instance.isBehind ? instance.backlog.report : nil
+    metrics.gauge(
+      "backplane_repair_journal_units", help: "Acknowledged writes that the slot's backend does not have yet.",
+      labels: labels, Double(report?.units ?? 0))
+    metrics.gauge(
+      "backplane_repair_journal_bytes",
+      help: "What they take in its repair journal (at most repair.journal_size_bytes_max).", labels: labels,
+      Double(report?.bytes ?? 0))
+    metrics.gauge(
+      "backplane_repair_incomplete", help: "1 when the backend missed what no journal can make good.", labels: labels,
+      report?.incomplete == nil ? 0 : 1)
+    metrics.counter(
+      "backplane_repair_replayed", help: "Writes that the slot's backend got from its repair journal.", labels: labels,
+      instance.backlog.replayed.load(ordering: .relaxed))
+    metrics.counter(
+      "backplane_repair_refused", help: "Writes of the repair journal that the backend refused for good.",
+      labels: labels, instance.backlog.refused.load(ordering: .relaxed))
+  }
+
   private static func add(_ instance: Instance, _ metrics: inout MetricsText) {
     let labels = [
       ("slot", instance.slot.name), ("kind", instance.slot.kind.rawValue), ("plugin", instance.image.id),
@@ -103,7 +123,8 @@ enum KernelMetrics {
       "backplane_slot_health", help: "0 healthy, 1 degraded, 2 unhealthy.", labels: labels, Double(health.state))
     metrics.gauge(
       "backplane_slot_behind", help: "1 when the slot missed an acknowledged write.", labels: labels,
-      instance.isBehind.load(ordering: .relaxed) ? 1 : 0)
+      instance.isBehind ? 1 : 0)
+    if instance.backend != nil { addRepair(instance, labels, &metrics) }
     metrics.gauge(
       "backplane_calls_in_flight", help: "Calls open in the plugin.", labels: labels,
       Double(instance.inFlight.load(ordering: .relaxed)))

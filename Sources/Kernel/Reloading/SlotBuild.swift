@@ -131,7 +131,6 @@ final class SlotBuild: @unchecked Sendable {
       made.proxy = ProxyPlugin(
         made, ProxyPlugin.Subject(plugin: plugin, limits: slot.processLimits), kernel.isolation.withLock { $0 })
     }
-    made.isBehind.store(slot.kind == .backend && kernel.behind.reason(slot.name) != nil, ordering: .relaxed)
     try create(made, timeoutMs)
     try configure(made, stateDirectory, timeoutMs)
   }

@@ -7,21 +7,21 @@ extension Generation {
   func forEachReadable(_ body: (_ backend: Instance, _ isBehind: Bool) -> Bool) {
     var someBehind = false
     for backend in backends {
-      if backend.isBehind.load(ordering: .relaxed) {
+      if backend.isBehind {
         someBehind = true
       } else if !body(backend, false) {
         return
       }
     }
     guard someBehind else { return }
-    for backend in backends where backend.isBehind.load(ordering: .relaxed) {
+    for backend in backends where backend.isBehind {
       if !body(backend, true) { return }
     }
   }
 
   /// The same as a list, and how many of them are up to date.
   func readable() -> (order: [Instance], upToDate: Int) {
-    let fresh = backends.filter { !$0.isBehind.load(ordering: .relaxed) }
-    return (fresh + backends.filter { $0.isBehind.load(ordering: .relaxed) }, fresh.count)
+    let fresh = backends.filter { !$0.isBehind }
+    return (fresh + backends.filter { $0.isBehind }, fresh.count)
   }
 }

@@ -37,7 +37,7 @@ public final class CallBenchmark {
   /// - Throws: `Refusal` when the toy's manifest does not parse, which would be a defect of this file.
   public init() throws {
     let log = KernelLog(NodeConfiguration.Log(level: .error, format: .text))
-    kernel = KernelContext(log: log, behind: BehindRegistry(directory: ""))
+    kernel = KernelContext(log: log, repairs: RepairRegistry(directory: ""))
     caller = try Self.instance(.transport, kernel)
     backend = try Self.instance(.backend, kernel)
     _ = backend.bindKinds()

@@ -61,8 +61,12 @@ final class Instance: @unchecked Sendable {
   let directness = Directness()
   let metrics = PluginMetrics()
   let logLimit = RateLimit(perSecond: 200)
-  /// It missed an acknowledged write (`BehindRegistry`); reads go elsewhere while they can.
-  let isBehind = Atomic<Bool>(false)
+  /// What its slot has missed of acknowledged writes; of a backend.
+  let backlog: Backlog
+  /// Writes on their way to a backend that is not direct.
+  let applyQueue = ApplyQueue()
+  /// It missed an acknowledged write; reads go elsewhere while they can.
+  var isBehind: Bool { backlog.isBehind }
   /// Generations that hold it; the reaper retires it at zero.
   let generations = Atomic<Int>(0)
 
@@ -94,6 +98,7 @@ final class Instance: @unchecked Sendable {
     self.image = image
     self.kernel = kernel
     lent = Mutex(listeners)
+    backlog = kernel.repairs.backlog(slot.name)
     admissionMax = Atomic(kernel.inFlightMax.load(ordering: .relaxed))
   }
 

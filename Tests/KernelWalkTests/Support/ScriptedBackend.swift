@@ -37,7 +37,18 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   let held = Inbox<Held>()
   let heldReads = Inbox<UncheckedRead>()
   let cancelled = Inbox<bp_token>()
-  private let state = Mutex<(records: [String: Stored], reads: [String], batches: [Int])>(([:], [], []))
+  private struct State {
+    var records: [String: Stored] = [:]
+    var reads: [String] = []
+    /// Units of each call to apply, and their URIs in the order they took effect.
+    var batches: [Int] = []
+    var order: [String] = []
+    /// Reads of each call to read.
+    var readBatches: [Int] = []
+    /// Every write fails with this.
+    var failure: bp_code?
+  }
+  private let state = Mutex(State())
   private let thread = WorkerPool(name: "scripted", threads: 1, queueMax: 1000)
   private let style: Style
   private let durability: UInt32
@@ -62,7 +73,14 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   /// The URIs that were asked for, in order.
   var reads: [String] { state.withLock { $0.reads } }
   /// How many reads came with each call, in order.
+  var readBatches: [Int] { state.withLock { $0.readBatches } }
+
   var batches: [Int] { state.withLock { $0.batches } }
+  /// The URIs that were written, in order.
+  var order: [String] { state.withLock { $0.order } }
+
+  /// Writes fail from now on, or succeed again.
+  func fail(_ code: bp_code?) { state.withLock { $0.failure = code } }
 
   init(_ style: Style, durability: UInt32 = BP_DURABILITY_MEMORY, answersQueries: Bool = false) {
     self.style = style
@@ -78,10 +96,11 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
         size: UInt32(MemoryLayout<bp_backend>.size), flags: BP_BACKEND_ATOMIC | BP_BACKEND_VERSIONS,
         apply_mode: readMode, read_mode: readMode, scan_mode: readMode, durability_max: durability,
         apply: { pointer, units, count in
+          backend(pointer).state.withLock { $0.batches.append(Int(count)) }
           for index in 0..<Int(count) { backend(pointer).submit(Held(unit: units![index])) }
         },
         read: { pointer, reads, count in
-          backend(pointer).state.withLock { $0.batches.append(Int(count)) }
+          backend(pointer).state.withLock { $0.readBatches.append(Int(count)) }
           for index in 0..<Int(count) { backend(pointer).submit(UncheckedRead(read: reads![index])) }
         },
         scan: { pointer, scan in
@@ -195,28 +214,45 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   override func cancel(_ token: bp_token) { cancelled.put(token) }
   override func stop() { thread.shutDown() }
 
-  func put(_ uri: String, _ text: String) {
-    state.withLock { $0.records[uri] = Stored(text: text, timestampMs: 0, version: 0) }
+  func put(_ uri: String, _ text: String, version: UInt64 = 0) {
+    state.withLock { $0.records[uri] = Stored(text: text, timestampMs: 0, version: version) }
   }
 
   /// Applies a unit out of the request's memory, or fails it with a code, and completes it.
   func finish(_ held: Held, _ code: bp_code = BP_OK) {
     let unit = held.unit
-    if code == BP_OK {
-      state.withLock { state in
-        for index in 0..<Int(unit.ops_count) {
-          let op = unit.ops[index]
-          state.records[op.uri.text] =
-            op.verb == BP_VERB_DELETE
-            ? nil : Stored(text: op.data.text, timestampMs: unit.ts_ms, version: unit.version)
-        }
-      }
+    let (code, failedOp) = state.withLock { state in
+      let code = state.failure ?? code
+      return code == BP_OK ? apply(unit, &state) : (code, 0)
     }
     var result = bp_write_result()
     result.result = ScriptedPlugin.result(code, bp_write_result.self)
+    result.failed_op = failedOp
     result.durability = durability
     result.ts_ms = unit.ts_ms
     complete(unit.token, with: &result)
+  }
+
+  private func apply(_ unit: bp_unit, _ state: inout State) -> (bp_code, failedOp: UInt32) {
+    for index in 0..<Int(unit.ops_count) {
+      let op = unit.ops[index]
+      let found = state.records[op.uri.text]
+      let holds =
+        switch op.condition {
+        case BP_IF_ABSENT: found == nil
+        case BP_IF_PRESENT: found != nil
+        case BP_IF_VERSION: found?.version == op.if_version
+        default: true
+        }
+      guard holds else { return (BP_FAILED_PRECONDITION, UInt32(index)) }
+    }
+    for index in 0..<Int(unit.ops_count) {
+      let op = unit.ops[index]
+      state.order.append(op.uri.text)
+      state.records[op.uri.text] =
+        op.verb == BP_VERB_DELETE ? nil : Stored(text: op.data.text, timestampMs: unit.ts_ms, version: unit.version)
+    }
+    return (BP_OK, 0)
   }
 
   func finish(_ read: UncheckedRead) { self.read(read.read) }
@@ -230,6 +266,7 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
     var result = bp_read_result()
     result.result = ScriptedPlugin.result(found == nil ? BP_NOT_FOUND : BP_OK, bp_read_result.self)
     result.record.size = UInt32(MemoryLayout<bp_record>.size)
+    result.record.version = found?.version ?? 0
     var text = found?.text ?? ""
     text.withUTF8 { bytes in
       result.record.data = bp_view(bytes)

@@ -16,8 +16,10 @@ final class WalkNode {
   init() {
     directory = FileManager.default.temporaryDirectory.appendingPathComponent("walk-" + UUID().uuidString).path
     context = KernelContext(
-      log: KernelLog(NodeConfiguration.Log(level: .error, format: .text)), behind: BehindRegistry(directory: directory))
+      log: KernelLog(NodeConfiguration.Log(level: .error, format: .text)), repairs: RepairRegistry(directory: directory)
+    )
     reaper = Reaper(context)
+    context.repairs.begin(Repairer(context))
     caller = instance("clients", .transport, ScriptedTransport())
   }
 

@@ -1,9 +1,10 @@
+import BackendSupport
 import CSQLite
 import Glibc
 import PluginAPI
 
 /// What SQLite said, and to which file.
-struct SQLiteProblem: Error {
+struct SQLiteProblem: StoreProblem {
   /// The extended result code.
   var code: Int32
   var text: String
@@ -22,7 +23,6 @@ struct SQLiteProblem: Error {
 
   var primaryCode: Int32 { code & 0xff }
 
-  /// Whether it is the file or the disk that has a problem, and not one request.
   var concernsAll: Bool {
     switch primaryCode {
     case SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_RANGE: false
@@ -30,7 +30,6 @@ struct SQLiteProblem: Error {
     }
   }
 
-  /// Reads still work: somebody should look, but the node serves.
   var leavesReads: Bool {
     switch primaryCode {
     case SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL, SQLITE_READONLY, SQLITE_NOMEM: true
@@ -38,7 +37,6 @@ struct SQLiteProblem: Error {
     }
   }
 
-  /// One sentence for the operator: what, where, what to do.
   var failure: Failure {
     switch primaryCode {
     case SQLITE_BUSY, SQLITE_LOCKED:

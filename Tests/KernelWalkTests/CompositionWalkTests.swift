@@ -1,0 +1,162 @@
+import BackplaneABI
+import Glibc
+import Synchronization
+import Testing
+
+@testable import Kernel
+
+/// Several backends behind one node: what they agree on when writes are concurrent, when one fails, and when it returns.
+struct CompositionWalkTests {
+  private final class Walk: @unchecked Sendable {
+    // @unchecked: the node is used by one thread but for `receive`, which any transport thread may call.
+    let node = WalkNode()
+    let backends: [ScriptedBackend]
+    let instances: [Instance]
+
+    init(_ styles: [ScriptedBackend.Style], _ policy: WritePolicy) {
+      backends = styles.map { ScriptedBackend($0) }
+      let node = node
+      instances = backends.enumerated().map { node.instance("backend-\($0)", .backend, $1) }
+      node.publish(schema: node.instance("envelopes", .schema, ScriptedSchema()), backends: instances, policy)
+    }
+
+    func write(_ uri: String, _ text: String) -> Message.Answer? { node.receive(uri, text).answer.soon() }
+
+    var isLevel: Bool { instances.allSatisfy { !$0.isBehind } }
+
+    /// Every backend has the same records, stamps and versions too.
+    func expectAgreement() {
+      for other in backends.dropFirst() { #expect(other.records == backends[0].records) }
+    }
+  }
+
+  /// Sixty-four clients at once, all of them at the same few records, with deletions and envelopes of several records.
+  @Test(arguments: [WritePolicy.all, .any, .quorum])
+  func concurrentWritesLeaveTheSameEverywhere(_ policy: WritePolicy) throws {
+    let walk = Walk([.direct, .ownThread, .ownThread], policy)
+    let accepted = Atomic<Int>(0)
+    onThreads(16) { thread in
+      for round in 0..<40 {
+        let text =
+          round % 3 == 0
+          ? "acct://toy/\(round % 5) \(thread)\nacct://toy/\((round + 1) % 5) \(thread)" : "acct://toy/x \(thread)"
+        if walk.write("msg://open/\(round % 4)", text)?.code == BP_OK { accepted.add(1, ordering: .relaxed) }
+      }
+    }
+    let acceptedCount = accepted.load(ordering: .relaxed)
+    #expect(acceptedCount == 640)
+    walk.expectAgreement()
+    #expect(walk.isLevel)
+    #expect(eventually { walk.node.context.writeOrder.count == 0 })
+    #expect(walk.node.shutDown())
+  }
+
+  @Test func concurrentWritesComeInBatches() throws {
+    let walk = Walk([.ownThread], .all)
+    onThreads(8) { thread in
+      for round in 0..<100 { _ = walk.node.receive("acct://toy/\(thread)/\(round)", "1") }
+    }
+    #expect(eventually { walk.backends[0].records.count == 800 })
+    let batches = walk.backends[0].batches
+    #expect(batches.reduce(0, +) == 800)
+    #expect(batches.allSatisfy { $0 >= 1 && $0 <= ApplyQueue.unitsMax })
+    #expect(eventually { walk.node.context.requests.count == 0 })
+    #expect(walk.node.shutDown())
+  }
+
+  /// One that fails misses what the others take; when it returns it gets that, and what came meanwhile, in order.
+  @Test(arguments: [WritePolicy.any, .quorum])
+  func whatOneMissesIsRepairedInOrder(_ policy: WritePolicy) throws {
+    let walk = Walk([.direct, .ownThread, .ownThread], policy)
+    let far = walk.backends[2]
+    #expect(walk.write("acct://toy/before", "1")?.code == BP_OK)
+    far.fail(BP_UNAVAILABLE)
+    for number in 0..<50 { #expect(walk.write("acct://toy/\(number % 7)", "\(number)")?.code == BP_OK) }
+    #expect(walk.instances[2].isBehind && walk.instances[2].backlog.report?.units == 50)
+    #expect(far.records.count == 1)
+    let orderBefore = far.order.count
+    far.fail(nil)
+    // Clients go on while it is repaired.
+    onThreads(4) { thread in
+      for number in 0..<50 { #expect(walk.write("acct://toy/\(thread)/\(number % 3)", "\(number)")?.code == BP_OK) }
+    }
+    #expect(eventually { walk.isLevel })
+    walk.expectAgreement()
+    // Each record's last write only, the older records first.
+    let repaired = far.order[orderBefore...].prefix(7).map { $0 }
+    #expect(repaired == [1, 2, 3, 4, 5, 6, 0].map { "acct://toy/\($0)" }.sorted { Self.last($0) < Self.last($1) })
+    #expect(walk.write("acct://toy/after", "1")?.code == BP_OK)
+    walk.expectAgreement()
+    #expect(walk.node.shutDown())
+  }
+
+  /// The number of the last of fifty writes that went round seven records.
+  private static func last(_ uri: String) -> Int {
+    let record = Int(uri.split(separator: "/").last!)!
+    return (0..<50).last { $0 % 7 == record }!
+  }
+
+  @Test func underAllNothingIsMissedAndNothingIsRecorded() throws {
+    let walk = Walk([.direct, .ownThread], .all)
+    walk.backends[1].fail(BP_UNAVAILABLE)
+    #expect(walk.write("acct://toy/a", "1")?.code == BP_UNAVAILABLE)
+    #expect(walk.isLevel)
+    walk.backends[1].fail(nil)
+    #expect(walk.write("acct://toy/a", "2")?.code == BP_OK)
+    walk.expectAgreement()
+    #expect(walk.node.shutDown())
+  }
+
+  /// What it will never take does not keep it from the rest; but it is not taken for whole.
+  @Test func whatABackendRefusesForGoodIsSaid() throws {
+    let walk = Walk([.direct, .ownThread], .any)
+    let far = walk.backends[1]
+    far.fail(BP_UNAVAILABLE)
+    #expect(walk.write("acct://toy/a", "1")?.code == BP_OK)
+    far.fail(BP_INVALID_ARGUMENT)
+    let backlog = walk.instances[1].backlog
+    #expect(eventually { backlog.report?.phase == .incomplete })
+    #expect(backlog.report?.incomplete?.contains("acct://toy/a") == true)
+    let refusedCount = backlog.refused.load(ordering: .relaxed)
+    #expect(refusedCount == 1)
+    far.fail(nil)
+    // It takes writes again, and is not read from.
+    #expect(walk.write("acct://toy/b", "1")?.code == BP_OK)
+    #expect(far.records["acct://toy/b"] != nil && walk.instances[1].isBehind)
+    #expect(walk.node.context.repairs.accept("backend-1"))
+    #expect(!walk.instances[1].isBehind)
+    #expect(walk.node.shutDown())
+  }
+
+  /// A newer version that got there by another way is not overwritten by an older one.
+  @Test func aRepairDoesNotUndoWhatIsNewer() throws {
+    let walk = Walk([.direct, .ownThread], .any)
+    let far = walk.backends[1]
+    far.fail(BP_UNAVAILABLE)
+    #expect(walk.write("acct://toy/a", "old")?.code == BP_OK)
+    far.put("acct://toy/a", "newer", version: .max)
+    far.fail(nil)
+    #expect(eventually { walk.isLevel })
+    #expect(far.records["acct://toy/a"]?.text == "newer")
+    #expect(walk.node.shutDown())
+  }
+
+  /// The only backend has misses from before: nobody else could take the write.
+  @Test func aLoneBackendTakesNoWritesUntilItIsRepaired() throws {
+    let walk = Walk([.direct, .ownThread], .any)
+    let (near, far) = (walk.instances[0], walk.instances[1])
+    walk.backends[1].fail(BP_UNAVAILABLE)
+    #expect(walk.write("acct://toy/a", "1")?.code == BP_OK)
+    walk.node.publish(
+      schema: walk.node.instance("other", .schema, ScriptedSchema()), backends: [far], .any)
+    let refused = walk.write("acct://toy/a", "2")
+    #expect(refused?.code == BP_UNAVAILABLE && refused?.text.contains("'backend-1' is being repaired") == true)
+    walk.backends[1].fail(nil)
+    #expect(eventually { !far.isBehind })
+    #expect(walk.write("acct://toy/a", "3")?.code == BP_OK)
+    #expect(walk.backends[1].records["acct://toy/a"]?.text == "3")
+    let nearInFlight = near.inFlight.load(ordering: .relaxed)
+    #expect(nearInFlight == 0)
+    #expect(walk.node.shutDown())
+  }
+}
