@@ -3,8 +3,8 @@
 struct CountedPrefixes {
   private struct Known {
     var total: Int
-    /// How many records come before and with a URI.
-    var places: [(count: Int, uri: [UInt8])] = []
+    /// Numbers of records, and texts from which on the record with that number is the first.
+    var places: [(number: Int, bound: [UInt8])] = []
   }
 
   private static let prefixesMax = 256
@@ -29,14 +29,14 @@ struct CountedPrefixes {
 
   mutating func set(_ prefix: [UInt8], total: Int) { known[prefix] = Known(total: total) }
 
-  /// The last known place before record number `offset`; nil: the beginning.
-  func place(_ prefix: [UInt8], before offset: Int) -> (count: Int, uri: [UInt8])? {
-    known[prefix]?.places.filter { $0.count <= offset }.max { $0.count < $1.count }
+  /// The last known place up to record number `offset`; nil: the beginning.
+  func place(_ prefix: [UInt8], before offset: Int) -> (number: Int, bound: [UInt8])? {
+    known[prefix]?.places.filter { $0.number <= offset }.max { $0.number < $1.number }
   }
 
-  mutating func add(_ prefix: [UInt8], _ count: Int, _ uri: some Collection<UInt8>) {
-    guard known[prefix]?.places.contains(where: { $0.count == count }) == false else { return }
-    known[prefix]?.places.append((count, Array(uri)))
+  mutating func add(_ prefix: [UInt8], _ number: Int, _ bound: some Collection<UInt8>) {
+    guard known[prefix]?.places.contains(where: { $0.number == number }) == false else { return }
+    known[prefix]?.places.append((number, Array(bound)))
     placesCount += 1
   }
 }

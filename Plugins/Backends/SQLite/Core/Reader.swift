@@ -109,11 +109,13 @@ final class Reader: @unchecked Sendable {
       if limit > 0, offset < total {
         let place = counted.place(key, before: offset)
         page = try rows(
-          pageFromMiddle, from: place.map { $0.uri + [0] } ?? key, prefix: prefix, limit: limit,
-          offset: offset - (place?.count ?? 0))
-        if let last = page.items.last {
-          let start = page.items.dropLast().last?.uriEnd ?? 0
-          counted.add(key, offset + page.items.count, page.text[start..<last.uriEnd])
+          pageFromMiddle, from: place?.bound ?? key, prefix: prefix, limit: limit,
+          offset: offset - (place?.number ?? 0))
+        if let first = page.items.first {
+          counted.add(key, offset, page.text[..<first.uriEnd])
+          // Just after the last one in the order of bytes.
+          let last = page.items.dropLast().last?.uriEnd ?? 0
+          counted.add(key, offset + page.items.count, page.text[last...] + [0])
         }
       }
       try connection.execute("COMMIT")
