@@ -91,6 +91,10 @@ func register(_ call: PendingCall) -> bp_token {
   }
 }
 
+func token(of call: PendingCall) -> bp_token {
+  registry.withLock { registry in registry.calls.first { $0.value === call }?.key ?? 0 }
+}
+
 func registerInstance() -> bp_instance {
   registry.withLock { registry in
     registry.next += 2

@@ -11,12 +11,17 @@ public protocol UnitCommitter: AnyObject, Sendable {
   /// next with `queue.take()` before it returns, and hears of new ones by `unitsArrived()` while it waits for results.
   func commit(_ units: ArraySlice<UnitCall>, from queue: UnitQueue)
 
+  /// Nothing has waited for `Limits.idleMs`; once after each time that something did. On the queue's thread, so not at
+  /// the same time as `commit`.
+  func queueIsIdle()
+
   /// Units came while none waited, or the queue was closed. On the submitting thread: it must not block. For a
   /// committer that waits inside `commit`; the queue's thread is woken in any case.
   func unitsArrived()
 }
 
 extension UnitCommitter {
+  public func queueIsIdle() {}
   public func unitsArrived() {}
 }
 
@@ -31,10 +36,13 @@ public final class UnitQueue: @unchecked Sendable {
     public var batchUnitsMax: Int
     /// Units submitted and not yet completed, at most; the configuration key `queue_units_max`.
     public var queueUnitsMax: Int
+    /// After how long without units `queueIsIdle` is called.
+    public var idleMs: Int
 
-    public init(batchUnitsMax: Int, queueUnitsMax: Int) {
+    public init(batchUnitsMax: Int, queueUnitsMax: Int, idleMs: Int = 1_000) {
       self.batchUnitsMax = batchUnitsMax
       self.queueUnitsMax = queueUnitsMax
+      self.idleMs = idleMs
     }
   }
 
@@ -66,11 +74,11 @@ public final class UnitQueue: @unchecked Sendable {
     self.place = place
     self.limits = limits
     pthread_mutex_init(mutex, nil)
-    pthread_cond_init(work, nil)
     var attributes = pthread_condattr_t()
     pthread_condattr_init(&attributes)
     // Deadlines of the boundary are on this clock.
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(work, &attributes)
     pthread_cond_init(idle, &attributes)
     pthread_condattr_destroy(&attributes)
     let context = Unmanaged.passRetained(self).toOpaque()
@@ -157,18 +165,32 @@ public final class UnitQueue: @unchecked Sendable {
   }
 
   private func run() {
+    var isIdleDue = false
     while true {
       let units = take()
       if !units.isEmpty {
         committer.commit(units, from: self)
+        isIdleDue = true
         continue
       }
+      var idleTime = timespec(ns: monotonicNs() + UInt64(limits.idleMs) * 1_000_000)
       pthread_mutex_lock(mutex)
-      while waiting.isEmpty, !isClosed { pthread_cond_wait(work, mutex) }
+      var isIdle = false
+      while waiting.isEmpty, !isClosed, !isIdle {
+        if isIdleDue {
+          isIdle = pthread_cond_timedwait(work, mutex, &idleTime) == ETIMEDOUT && waiting.isEmpty && !isClosed
+        } else {
+          pthread_cond_wait(work, mutex)
+        }
+      }
       // Closed: what waits is still written.
-      let isOver = waiting.isEmpty
+      let isOver = waiting.isEmpty && !isIdle
       pthread_mutex_unlock(mutex)
       if isOver { return }
+      if isIdle {
+        committer.queueIsIdle()
+        isIdleDue = false
+      }
     }
   }
 
@@ -176,8 +198,7 @@ public final class UnitQueue: @unchecked Sendable {
 
   /// Waits until everything that was submitted is completed; false when `deadlineNs` (CLOCK_MONOTONIC) comes first.
   public func waitUntilIdle(deadlineNs: UInt64) -> Bool {
-    var time = timespec(
-      tv_sec: Int(min(deadlineNs / 1_000_000_000, UInt64(Int32.max))), tv_nsec: Int(deadlineNs % 1_000_000_000))
+    var time = timespec(ns: deadlineNs)
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
     while pendingCount > 0 {
@@ -194,6 +215,13 @@ public final class UnitQueue: @unchecked Sendable {
     pthread_mutex_unlock(mutex)
     wake()
     pthread_join(thread, nil)
+  }
+}
+
+extension timespec {
+  /// Of the clock that `ns` is on; what is too far for the system's type is as far as it goes.
+  fileprivate init(ns: UInt64) {
+    self.init(tv_sec: Int(min(ns / 1_000_000_000, UInt64(Int32.max))), tv_nsec: Int(ns % 1_000_000_000))
   }
 }
 

@@ -11,14 +11,16 @@ struct BackendBatches {
   private static let rounds = 3
   private static let changesOfRound = 80
 
-  func run() async {
-    await bench.recording.check("backend.batched-reads") { try await bench.serving { try await reads(of: $0) } }
+  func run(_ traits: BackendTraits) async {
+    await bench.recording.check("backend.batched-reads") { try await bench.servingNothing { try await reads(of: $0) } }
     let offersQueries = (try? bench.created()).map { host in
       defer { host.destroy() }
       return host.answersQueries
     }
     guard offersQueries == true else { return }
-    await bench.recording.check("backend.query") { try await bench.serving { try await queries(of: $0) } }
+    await bench.recording.check("backend.query") {
+      try await bench.servingNothing { try await queries(of: $0, traits) }
+    }
   }
 
   /// Each read of a call is answered with its own record, whatever else came with it.
@@ -49,7 +51,7 @@ struct BackendBatches {
   }
 
   /// After changes at random, every prefix, offset and limit: the page and the total of a query are those of a scan.
-  private func queries(of host: TestHost) async throws -> String {
+  private func queries(of host: TestHost, _ traits: BackendTraits) async throws -> String {
     let driver = try BackendDriver(host)
     var random = SeededGenerator(seed: bench.seed)
     var stamp: UInt64 = 0
@@ -63,10 +65,8 @@ struct BackendBatches {
         let answer = try await driver.apply([op], stamp: stamp)
         try require(answer.code == BP_OK, "apply failed with code \(answer.code): \(answer.message)")
       }
-      for prefix in [
-        "", "\(BackendBatches.root)/", "\(BackendBatches.root)/b/", "\(BackendBatches.root)/b/b/",
-        "\(BackendBatches.root)/none/",
-      ] {
+      let prefixes = ["", "/", "/b/", "/b/b/", "/none/"].map { $0.isEmpty ? "" : BackendBatches.root + $0 }
+      for prefix in prefixes where !traits.isRemote || ListCase.isWithinProgram(prefix) {
         let all = try await host.scan(prefix: prefix)
         for offset in [0, 1, all.count / 2, max(0, all.count - 1), all.count, Int.max] {
           for limit in [0, 7, 1000] as [UInt32] {

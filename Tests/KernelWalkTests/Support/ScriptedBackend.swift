@@ -40,11 +40,10 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   private struct State {
     var records: [String: Stored] = [:]
     var reads: [String] = []
-    /// Units of each call to apply, and their URIs in the order they took effect.
-    var batches: [Int] = []
-    var order: [String] = []
-    /// Reads of each call to read.
     var readBatches: [Int] = []
+    var unitBatches: [Int] = []
+    /// The URIs that were written, in order.
+    var order: [String] = []
     /// Every write fails with this.
     var failure: bp_code?
   }
@@ -75,7 +74,8 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   /// How many reads came with each call, in order.
   var readBatches: [Int] { state.withLock { $0.readBatches } }
 
-  var batches: [Int] { state.withLock { $0.batches } }
+  /// How many units came with each call, in order.
+  var unitBatches: [Int] { state.withLock { $0.unitBatches } }
   /// The URIs that were written, in order.
   var order: [String] { state.withLock { $0.order } }
 
@@ -96,7 +96,7 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
         size: UInt32(MemoryLayout<bp_backend>.size), flags: BP_BACKEND_ATOMIC | BP_BACKEND_VERSIONS,
         apply_mode: readMode, read_mode: readMode, scan_mode: readMode, durability_max: durability,
         apply: { pointer, units, count in
-          backend(pointer).state.withLock { $0.batches.append(Int(count)) }
+          backend(pointer).state.withLock { $0.unitBatches.append(Int(count)) }
           for index in 0..<Int(count) { backend(pointer).submit(Held(unit: units![index])) }
         },
         read: { pointer, reads, count in

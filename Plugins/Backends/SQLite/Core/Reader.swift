@@ -1,33 +1,7 @@
+import BackendSupport
 import CSQLite
 import Glibc
 import PluginAPI
-
-/// A record as read, with a copy of its data: nothing of SQLite's may be held while the host is called, because the host
-/// may call back, and an open read would hold up checkpoints.
-struct FoundRecord: @unchecked Sendable {
-  // @unchecked: the buffer has one owner at a time.
-  var timestampMs: UInt64
-  var version: UInt64
-  var content: UInt32
-  /// Owned by whoever received the record.
-  var data: UnsafeMutableBufferPointer<UInt8>?
-}
-
-/// One page, with the text of all URIs in one array.
-struct FoundPage: Sendable {
-  struct Item: Sendable {
-    var uriEnd: Int
-    var timestampMs: UInt64
-    var version: UInt64
-    var sizeBytes: UInt64
-    var content: UInt32
-  }
-
-  var text: [UInt8] = []
-  var items: [Item] = []
-  /// There are more records after the last item.
-  var hasMore = false
-}
 
 /// A connection that only reads. One thread at a time.
 final class Reader: @unchecked Sendable {

@@ -12,9 +12,6 @@ public final class SQLiteBackend: DirectBackend {
   }
   public static var threads: Int { 1 }
 
-  /// Items of one page, at most.
-  private static let pageItemsMax = 4_096
-
   private let context: Context
   private let settings: SQLiteSettings
   private let health: HealthReporter
@@ -60,12 +57,7 @@ public final class SQLiteBackend: DirectBackend {
   public func read(_ call: ReadCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
     do throws(SQLiteProblem) {
-      let found = try opened.takeUnretainedValue().find(call.uri, isWithoutData: call.isWithoutData)
-      guard let found else { return call.notFound() }
-      call.found(
-        timestampMs: found.timestampMs, version: found.version, content: Content(rawValue: found.content) ?? .bytes,
-        data: BorrowedBytes(found.data ?? UnsafeMutableBufferPointer(start: nil, count: 0)))
-      found.data?.deallocate()
+      call.complete(try opened.takeUnretainedValue().find(call.uri, isWithoutData: call.isWithoutData))
     } catch {
       health.report(error)
       call.fail(error.failure)
@@ -75,9 +67,9 @@ public final class SQLiteBackend: DirectBackend {
   public func scan(_ call: ScanCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
     do throws(SQLiteProblem) {
-      let page = try opened.takeUnretainedValue()
-        .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, Self.pageItemsMax)))
-      complete(call, page)
+      call.complete(
+        try opened.takeUnretainedValue()
+          .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, FoundPage.itemsMax))))
     } catch {
       health.report(error)
       call.fail(error.failure)
@@ -86,40 +78,14 @@ public final class SQLiteBackend: DirectBackend {
 
   public func query(_ call: QueryCall) {
     guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
-    guard call.limit <= Self.pageItemsMax else { return call.notCheaper() }
+    guard call.limit <= FoundPage.itemsMax else { return call.notCheaper() }
     do throws(SQLiteProblem) {
       let (page, total) = try opened.takeUnretainedValue()
         .query(prefix: call.prefix, offset: call.offset, limit: call.limit)
-      withItems(page) { items, _ in call.page(items, total: total) }
+      call.complete(page, total: total)
     } catch {
       health.report(error)
       call.fail(error.failure)
-    }
-  }
-
-  private func complete(_ call: ScanCall, _ page: FoundPage) {
-    withItems(page) { items, last in
-      call.page(items, cursor: page.hasMore ? last : BorrowedBytes(start: nil, count: 0))
-    }
-  }
-
-  /// The page as the boundary's items, and the last URI.
-  private func withItems(
-    _ page: FoundPage, _ body: (UnsafeBufferPointer<bp_scan_item>, _ last: BorrowedBytes) -> Void
-  ) {
-    page.text.withUnsafeBufferPointer { text in
-      withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: page.items.count) { items in
-        var start = 0
-        for (index, item) in page.items.enumerated() {
-          items.initializeElement(
-            at: index,
-            to: bp_scan_item(
-              uri: bp_view(BorrowedBytes(rebasing: text[start..<item.uriEnd])), ts_ms: item.timestampMs,
-              version: item.version, size_bytes: item.sizeBytes, content: item.content, reserved: 0))
-          if index + 1 < page.items.count { start = item.uriEnd }
-        }
-        body(UnsafeBufferPointer(items), BorrowedBytes(rebasing: text[start...]))
-      }
     }
   }
 

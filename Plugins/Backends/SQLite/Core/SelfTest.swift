@@ -18,24 +18,13 @@ enum SelfTest {
         },
         read: { uri in
           try uri.withView { view throws(SQLiteProblem) in
-            try reader.find(view.bytes, isWithoutData: false).map { found in
-              defer { found.data?.deallocate() }
-              return Record(
-                data: Array(found.data ?? UnsafeMutableBufferPointer(start: nil, count: 0)),
-                content: Content(rawValue: found.content) ?? .bytes, timestampMs: found.timestampMs,
-                version: found.version)
-            }
+            try reader.find(view.bytes, isWithoutData: false)?.taken()
           }
         },
         scan: { prefix in
-          let page = try prefix.withView { view throws(SQLiteProblem) in
+          try prefix.withView { view throws(SQLiteProblem) in
             try reader.page(prefix: view.bytes, cursor: BorrowedBytes(start: nil, count: 0), limit: 100)
-          }
-          var start = 0
-          return page.items.map { item in
-            defer { start = item.uriEnd }
-            return String(decoding: page.text[start..<item.uriEnd], as: UTF8.self)
-          }
+          }.uris
         }
       ).run()
     } catch let problem as SQLiteProblem {

@@ -4,10 +4,10 @@ import PluginAPI
 
 /// Applies units on the one connection that writes. One thread.
 final class UnitWriter {
-  /// The longest URI: a scan's cursor is a URI, and backend.h allows a cursor 4 KiB.
-  static let uriSizeBytesMax = 4_095
-  /// SQLite's limit for a row is 1,000,000,000 bytes; the URI and the numbers have their share of it.
-  static let dataSizeBytesMax = 999_990_000
+  /// A scan's cursor is a URI, and backend.h allows a cursor 4 KiB. SQLite's limit for a row is 1,000,000,000 bytes; the
+  /// URI and the numbers have their share of it.
+  private static let limits = RecordLimits(
+    backend: "the SQLite backend", uriSizeBytesMax: 4_095, dataSizeBytesMax: 999_990_000)
   /// Pages in the write-ahead log from which a checkpoint is made: 16 MiB of 4 KiB pages.
   private static let checkpointPages: Int32 = 4_096
 
@@ -61,7 +61,7 @@ final class UnitWriter {
   /// Applies a unit inside the open transaction. A unit that is refused has written nothing: conditions are checked
   /// before its first op is applied. When this throws the whole transaction must be rolled back.
   func apply(_ unit: some OpList) throws(SQLiteProblem) -> UnitOutcome {
-    if let refusal = try check(unit) { return refusal }
+    if let refusal = try unit.refusal(Self.limits, version: version(of:)) { return refusal }
     var absentCount = 0
     for index in 0..<unit.count {
       let op = unit[index]
@@ -85,39 +85,6 @@ final class UnitWriter {
       }
     }
     return .applied(absentCount: absentCount)
-  }
-
-  private func check(_ unit: some OpList) throws(SQLiteProblem) -> UnitOutcome? {
-    var hasConditions = false
-    for index in 0..<unit.count {
-      let op = unit[index]
-      if let problem = op.problem { return .failed(problem) }
-      if op.uri.size > Self.uriSizeBytesMax {
-        return .failed(
-          .invalid("the URI has \(op.uri.size) bytes; the SQLite backend keeps URIs of up to \(Self.uriSizeBytesMax)"))
-      }
-      if op.data.size > Self.dataSizeBytesMax {
-        return .failed(
-          .invalid("the data has \(op.data.size) bytes; the SQLite backend keeps up to \(Self.dataSizeBytesMax)"))
-      }
-      if op.condition != BP_IF_ANY { hasConditions = true }
-    }
-    if !hasConditions { return nil }
-    if unit.count == 1 {
-      return unit[0].holds(for: try version(of: unit[0].uri.bytes)) ? nil : .preconditionFailed(op: 0)
-    }
-    // What earlier ops of the unit will have left at each URI.
-    var latest: [BorrowedKey: UInt64?] = [:]
-    for index in 0..<unit.count {
-      let op = unit[index]
-      let key = BorrowedKey(op.uri.bytes)
-      if op.condition != BP_IF_ANY {
-        let before: UInt64? = if let earlier = latest[key] { earlier } else { try version(of: op.uri.bytes) }
-        guard op.holds(for: before) else { return .preconditionFailed(op: index) }
-      }
-      latest[key] = .some(op.isDelete ? nil : unit.version)
-    }
-    return nil
   }
 
   private func version(of uri: BorrowedBytes) throws(SQLiteProblem) -> UInt64? {

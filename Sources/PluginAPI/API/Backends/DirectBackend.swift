@@ -56,10 +56,12 @@ public struct BackendModes: Sendable {
   public var isAtomic: Bool
   /// Keeps versions and honours `Condition.version`.
   public var keepsVersions: Bool
+  /// The records are another node's (`BP_BACKEND_REMOTE`).
+  public var isRemote: Bool
 
   public init(
     apply: CallMode, read: CallMode, scan: CallMode, query: CallMode? = nil, durability: Durability,
-    isAtomic: Bool = true, keepsVersions: Bool = true
+    isAtomic: Bool = true, keepsVersions: Bool = true, isRemote: Bool = false
   ) {
     self.apply = apply
     self.read = read
@@ -68,6 +70,7 @@ public struct BackendModes: Sendable {
     self.durability = durability
     self.isAtomic = isAtomic
     self.keepsVersions = keepsVersions
+    self.isRemote = isRemote
   }
 }
 
@@ -103,8 +106,12 @@ public struct UnitCall: @unchecked Sendable {
   }
 
   @inlinable public var token: bp_token { unit.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  @inlinable public var header: bp_call? { unit.call?.pointee }
   @inlinable public var timestampMs: UInt64 { unit.ts_ms }
   @inlinable public var version: UInt64 { unit.version }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: unit.call) }
   @inlinable public var count: Int { Int(unit.ops_count) }
 
   /// One op; its views are valid until the unit is completed.
@@ -162,10 +169,14 @@ public struct ReadCall: @unchecked Sendable {
   }
 
   @inlinable public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  @inlinable public var header: bp_call? { request.call?.pointee }
   /// In normal form.
   @inlinable public var uri: BorrowedBytes { request.uri.bytes }
   /// Only existence, time and version are asked for.
   @inlinable public var isWithoutData: Bool { request.flags & BP_READ_WITHOUT_DATA != 0 }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: request.call) }
 
   /// `data` needs to live only until this returns. Hold no lock: it may run host code.
   @inlinable public func found(timestampMs: UInt64, version: UInt64, content: Content, data: BorrowedBytes) {
@@ -194,11 +205,15 @@ public struct ScanCall: @unchecked Sendable {
   let request: bp_scan
 
   public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  public var header: bp_call? { request.call?.pointee }
   public var prefix: BorrowedBytes { request.prefix.bytes }
   /// Empty: from the beginning.
   public var cursor: BorrowedBytes { request.cursor.bytes }
   /// At most so many items.
   public var limit: Int { Int(request.credits) }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: request.call) }
 
   /// Items and their views need to live only until this returns. An empty cursor says that this was the last page.
   public func page(_ items: UnsafeBufferPointer<bp_scan_item>, cursor: BorrowedBytes) {
@@ -209,4 +224,9 @@ public struct ScanCall: @unchecked Sendable {
   }
 
   public func fail(_ failure: Failure) { host.fail(request.token, failure, as: bp_scan_result.self) }
+}
+
+private func deadline(of call: UnsafePointer<bp_call>?) -> UInt64 {
+  guard let deadlineNs = call?.pointee.deadline_ns, deadlineNs != 0 else { return .max }
+  return deadlineNs
 }

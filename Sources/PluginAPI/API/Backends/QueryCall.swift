@@ -5,6 +5,8 @@ public struct QueryCall: @unchecked Sendable {
   let request: bp_query
 
   public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  public var header: bp_call? { request.call?.pointee }
   /// Empty, or with a slash at its end.
   public var prefix: BorrowedBytes { request.prefix.bytes }
   /// Records to pass over, in the order of `scan`; may be far beyond the end.

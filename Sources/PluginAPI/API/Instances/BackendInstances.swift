@@ -4,7 +4,8 @@ private func makeBackendTable(_ modes: BackendModes) -> UnsafeMutablePointer<bp_
   table.initialize(
     to: bp_backend(
       size: .size(of: bp_backend.self),
-      flags: (modes.isAtomic ? BP_BACKEND_ATOMIC : 0) | (modes.keepsVersions ? BP_BACKEND_VERSIONS : 0),
+      flags: (modes.isAtomic ? BP_BACKEND_ATOMIC : 0) | (modes.keepsVersions ? BP_BACKEND_VERSIONS : 0)
+        | (modes.isRemote ? BP_BACKEND_REMOTE : 0),
       apply_mode: modes.apply.rawValue, read_mode: modes.read.rawValue, scan_mode: modes.scan.rawValue,
       durability_max: modes.durability.rawValue,
       apply: { pointer, units, count in InstanceBox.with(pointer) { $0.apply(units!, Int(count)) } },

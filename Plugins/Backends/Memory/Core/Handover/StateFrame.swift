@@ -1,3 +1,4 @@
+import BackendSupport
 import PluginAPI
 
 /// The format of exported state, version 1: frames, one after the other, all numbers little-endian.
@@ -77,40 +78,6 @@ struct StateFrame {
   /// The checksum of frame `number`, from what stands before the data (without the checksum itself) and the data.
   @inline(__always)
   static func checksum(_ number: UInt64, head: UnsafeRawBufferPointer, data: UnsafeRawBufferPointer) -> UInt64 {
-    mix(mix(number &+ 0x9e37_79b9_7f4a_7c15, head), data)
-  }
-
-  /// Against accidents, not against adversaries: a folded multiplication for each 16 bytes.
-  @inline(__always)
-  private static func mix(_ seed: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
-    @inline(__always)
-    func fold(_ left: UInt64, _ right: UInt64) -> UInt64 {
-      let product = left.multipliedFullWidth(by: right)
-      return product.high ^ product.low
-    }
-    @inline(__always)
-    func word(_ offset: Int) -> UInt64 {
-      UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-    }
-    var sum = seed ^ 0xa076_1d64_78bd_642f
-    var offset = 0
-    while offset + 16 <= bytes.count {
-      sum = fold(word(offset) ^ 0xe703_7ed1_a0b4_28db, word(offset + 8) ^ sum)
-      offset += 16
-    }
-    var left: UInt64 = 0
-    if offset + 8 <= bytes.count {
-      left = word(offset)
-      offset += 8
-    }
-    var last: UInt64 = 0
-    var shift: UInt64 = 0
-    while offset < bytes.count {
-      last |= UInt64(bytes[offset]) << shift
-      shift += 8
-      offset += 1
-    }
-    sum = fold(left ^ 0xe703_7ed1_a0b4_28db, last ^ sum)
-    return fold(sum ^ UInt64(bytes.count), 0x8ebc_6af0_9c88_c6e3)
+    Checksum.mix(Checksum.mix(number &+ 0x9e37_79b9_7f4a_7c15, head), data)
   }
 }

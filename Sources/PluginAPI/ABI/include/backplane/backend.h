@@ -74,6 +74,13 @@ typedef struct bp_scan_result {
 #define BP_BACKEND_ATOMIC 1u
 /* Keeps bp_record.version and honours BP_IF_VERSION. */
 #define BP_BACKEND_VERSIONS 2u
+/* The records are another node's, which receives each message anew over a protocol that does not carry everything: ts_ms
+ * of what is read and scanned is that node's own, BP_IF_ABSENT and BP_IF_PRESENT may be BP_UNIMPLEMENTED, a scan takes a
+ * prefix that names a program at least ("mutable://open/") and refuses shorter ones with BP_UNIMPLEMENTED, and of an item
+ * only the URI is sure. Units of several ops come to it although it is not ATOMIC: one whose ops are what follows from
+ * its first (an envelope and its outputs) is applied by sending that first one on, as a whole as far as the other node
+ * can; any other is BP_UNIMPLEMENTED. Everything else holds. */
+#define BP_BACKEND_REMOTE 4u
 
 typedef struct bp_backend {
   uint32_t size;

@@ -1,0 +1,126 @@
+import BackendSupport
+import CMongoC
+import Glibc
+import PluginAPI
+
+/// Reads that wait, and threads of the instance's own that answer them: each takes all that wait, up to a bound, and asks
+/// for them in one round trip. While one question is on its way the next gathers by itself.
+final class ReadQueue: @unchecked Sendable {
+  // @unchecked: `waiting`, `waitingStart`, `openCount` and `isClosed` are only touched under the mutex; `threads` by
+  // init and stop.
+
+  private let pool: ClientPool
+  private let health: HealthReporter
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  /// Signalled when a read came, and when the threads are to end.
+  private let work = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private var waiting: [ReadCall] = []
+  private var isClosed = false
+  private var threads: [pthread_t] = []
+
+  /// Records of one question, at most.
+  private static let batchReadsMax = 64
+
+  init(_ pool: ClientPool, health: HealthReporter) throws(Failure) {
+    self.pool = pool
+    self.health = health
+    pthread_mutex_init(mutex, nil)
+    pthread_cond_init(work, nil)
+    for _ in 0..<pool.settings.readers {
+      var thread = pthread_t()
+      let context = Unmanaged.passRetained(self).toOpaque()
+      let error = pthread_create(
+        &thread, nil,
+        { context in
+          Unmanaged<ReadQueue>.fromOpaque(context!).takeRetainedValue().run()
+          return nil
+        }, context)
+      guard error == 0 else {
+        Unmanaged<ReadQueue>.fromOpaque(context).release()
+        stop()
+        throw .unavailable("no thread could be made for reading (error \(error)); check the limits or lower readers")
+      }
+      threads.append(thread)
+    }
+  }
+
+  deinit {
+    pthread_mutex_destroy(mutex)
+    pthread_cond_destroy(work)
+    mutex.deallocate()
+    work.deallocate()
+  }
+
+  /// Any thread; never blocks for longer than a list takes to grow.
+  func submit(_ call: ReadCall) {
+    pthread_mutex_lock(mutex)
+    let isTaken = !isClosed && waiting.count < pool.settings.queueReadsMax
+    if isTaken { waiting.append(call) }
+    let wasClosed = isClosed
+    pthread_mutex_unlock(mutex)
+    if isTaken {
+      pthread_cond_signal(work)
+    } else {
+      call.fail(
+        wasClosed
+          ? .unavailable("the MongoDB backend is stopping")
+          : .exhausted(
+            "\(pool.settings.queueReadsMax) reads wait for \(pool.settings.connection.place), which is queue_reads_max; "
+              + "read more slowly or raise it", retryAfterMs: 100))
+    }
+  }
+
+  /// Refuses what comes from now on, answers what waits, ends the threads and joins them. Once.
+  func stop() {
+    pthread_mutex_lock(mutex)
+    isClosed = true
+    pthread_mutex_unlock(mutex)
+    pthread_cond_broadcast(work)
+    for thread in threads { pthread_join(thread, nil) }
+    threads = []
+  }
+
+  private func run() {
+    let reader = Reader(pool.client())
+    while true {
+      pthread_mutex_lock(mutex)
+      while waiting.isEmpty, !isClosed { pthread_cond_wait(work, mutex) }
+      let count = min(waiting.count, Self.batchReadsMax)
+      let calls = Array(waiting.prefix(count))
+      waiting.removeFirst(count)
+      pthread_mutex_unlock(mutex)
+      if calls.isEmpty { return }
+      answer(calls, reader)
+    }
+  }
+
+  private func answer(_ calls: [ReadCall], _ reader: Reader) {
+    let nowNs = monotonicNs()
+    var open: [BorrowedKey: [ReadCall]] = [:]
+    for call in calls {
+      if call.deadlineNs <= nowNs {
+        call.fail(
+          Failure(
+            code: BP_DEADLINE_EXCEEDED, "the read waited for \(pool.settings.connection.place) until its deadline"))
+      } else {
+        open[BorrowedKey(call.uri), default: []].append(call)
+      }
+    }
+    if open.isEmpty { return }
+    do throws(MongoProblem) {
+      let isWithoutData = open.values.allSatisfy { $0.allSatisfy(\.isWithoutData) }
+      try reader.find(open.keys.map(\.bytes), isWithoutData: isWithoutData) { found in
+        guard let found, let answered = open.removeValue(forKey: BorrowedKey(found.uri)) else { return }
+        RecordDecoder.withData(of: found) { content, data in
+          for call in answered {
+            call.found(timestampMs: found.timestampMs, version: found.version, content: content, data: data)
+          }
+        }
+      }
+      for missed in open.values { for call in missed { call.notFound() } }
+    } catch {
+      health.report(error)
+      for missed in open.values { for call in missed { call.fail(error.failure) } }
+    }
+  }
+}
