@@ -18,7 +18,8 @@ struct Conversation {
   func receive() -> [UInt8]? {
     guard var message = read(Message.headerBytes) else { return nil }
     let count = message.withUnsafeBytes { Int(Int32(littleEndian: $0.loadUnaligned(as: Int32.self))) }
-    guard count >= Message.headerBytes, count <= Message.sizeBytesMax, let rest = read(count - message.count) else {
+    // The beginning of TLS looks like a long message.
+    guard Message.isKnown(message), count >= Message.headerBytes, count <= Message.sizeBytesMax, let rest = read(count - message.count) else {
       return nil
     }
     message += rest

@@ -31,6 +31,9 @@ struct Message {
     }
   }
 
+  /// Whether the header is one of a message that can be read.
+  static func isKnown(_ header: [UInt8]) -> Bool { [opQuery, opMessage].contains(int32(header, 12)) }
+
   private static func int32(_ bytes: [UInt8], _ offset: Int) -> Int32 {
     guard offset + 4 <= bytes.count else { return -1 }
     return bytes.withUnsafeBytes { Int32(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: Int32.self)) }

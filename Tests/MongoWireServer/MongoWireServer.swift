@@ -241,7 +241,9 @@ public final class MongoWireServer: Sendable {
   ) -> Document {
     state.withLock { state in
       do throws(ServerError) {
-        if case .error(let code, let name, let text) = fault?.kind { throw ServerError(code, name, text) }
+        if case .error(let code, let name, let text) = fault?.kind {
+          throw ServerError(code, name, text, labels: ServerError.labels(code, message.command))
+        }
         if case .writeErrors(let code, let text) = fault?.kind {
           let count = (message.command["updates"] ?? message.command["deletes"])?.array?.count ?? 1
           let errors = (0..<count).map { ServerError(code, "", text).writeError($0) }
@@ -249,6 +251,9 @@ public final class MongoWireServer: Sendable {
         }
         if let reply = try connection.authenticate(name, message.command, state.credentials) { return reply }
         var reply = try state.engine.run(name, message.command, database: message.database)
+        if state.credentials != nil, message.command["saslSupportedMechs"] != nil {
+          reply["saslSupportedMechs"] = .array(["SCRAM-SHA-256"])
+        }
         if case .writeConcernError(let code, let text) = fault?.kind {
           reply["writeConcernError"] = .document(["code": .int32(code), "errmsg": .text(Text(text))])
         }

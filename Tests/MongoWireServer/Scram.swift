@@ -10,7 +10,7 @@ struct Credentials: Sendable {
 /// The server's side of SCRAM-SHA-256 (RFC 7677), which does not keep the password's digest but makes it anew.
 struct ScramExchange {
   private let credentials: Credentials
-  private static let salt: [UInt8] = Array("backplane-tests!".utf8)
+  private static let salt: [UInt8] = Array("a salt of 28 bytes for tests".utf8)
   private static let iterations = 4_096
   private var clientFirstBare = ""
   private var serverFirst = ""

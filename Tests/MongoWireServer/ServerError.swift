@@ -27,6 +27,16 @@ struct ServerError: Error {
     246, "SnapshotUnavailable", "Unable to read from a snapshot due to pending collection catalog changes",
     labels: ["TransientTransactionError"])
 
+  /// What servers since 4.4 say of an error, by which drivers decide whether to send a write again.
+  static func labels(_ code: Int32, _ command: Document) -> [String] {
+    let passing: Set<Int32> = [10_107, 13_435, 11_602, 11_600, 189, 91, 6, 7, 89, 9_001, 262]
+    guard command["txnNumber"] != nil else { return [] }
+    if command["autocommit"] == nil || command.fields.first?.name == "commitTransaction" {
+      return passing.contains(code) ? ["RetryableWriteError"] : []
+    }
+    return passing.union([112, 251, 246, 24]).contains(code) ? ["TransientTransactionError"] : []
+  }
+
   var reply: Document {
     var reply: Document = [
       "ok": .double(0), "errmsg": .text(Text(text)), "code": .int32(code), "codeName": .text(Text(name)),

@@ -113,7 +113,7 @@ struct StoredCollection {
     var made = index
     made["v"] = .int32(2)
     // The simple comparison is what there is without one.
-    made["collation"] = nil
+    if made[path: "collation.locale"] == "simple" { made["collation"] = nil }
     indexes.append(made)
   }
 }

@@ -34,7 +34,7 @@ import Testing
     (#"{"url":"postgresql://u:s3cret?x@h/d"}"#, "/url: ", "percent-encode"),
     (#"{"url":"postgresql://h:s3cret/d"}"#, "/url: ", "no number"),
     (#"{"url":"postgresql://h:70000/d"}"#, "/url: ", "65535"),
-    (#"{"url":"postgresql://[::1/d"}"#, "/url: ", "IPv6"),
+    (#"{"url":"postgresql://[::1/d"}"#, "/url: ", "percent-encode"),
     (#"{"url":"postgresql://h/d","table_prefix":"1a"}"#, "/table_prefix: ", "a letter"),
     (#"{"url":"postgresql://h/d","table_prefix":""}"#, "/table_prefix: ", "a letter"),
     (#"{"url":"postgresql://h/d","table_prefix":"a; DROP TABLE x"}"#, "/table_prefix: ", "a letter"),
@@ -43,7 +43,7 @@ import Testing
       #"{"url":"postgresql://h/d","table_prefix":"a23456789012345678901234567890123456789"}"#, "/table_prefix: ", "38"
     ),
     (#"{"url":"postgresql://h/d","connections_max":2}"#, "/connections_max: ", "3 to 100"),
-    (#"{"url":"postgresql://h/d","pool":2}"#, "/pool: ", ""),
+    (#"{"url":"postgresql://h/d","pool":2}"#, "/pool: ", "unknown key"),
   ])
   func configurationIsChecked(_ configuration: String, _ pointer: String, _ sentence: String) {
     let text = Self.configured(configuration)
@@ -74,7 +74,7 @@ import Testing
       ("postgresql://u:s3cret@no-such-host.invalid/d", ["could not translate host name", "check the host in url"]),
       ("postgresql://u:s3cret@127.0.0.1:1/d", ["Connection refused", "host and port"]),
       ("postgresql://u:s3cret@/d?host=/nowhere", ["No such file or directory", "host and port"]),
-      ("postgresql://u:s3cret@127.0.0.1:\(port)/d?sslmode=verify-full&sslrootcert=/nowhere", ["sslrootcert"]),
+      ("postgresql://u:s3cret@127.0.0.1:\(port)/d?sslmode=verify-full&sslrootcert=/nowhere", ["SSL"]),
     ]
     for (url, sentences) in cases {
       let text = Self.refusal(url)

@@ -28,7 +28,6 @@ public final class PostgreSQLServer: Sendable {
       if let server { return server }
       let new = try PostgreSQLServer()
       server = new
-      atexit { sharedServer.withLock { $0?.end() } }
       return new
     }
   }
@@ -41,7 +40,7 @@ public final class PostgreSQLServer: Sendable {
   private let user = "postgres"
   private let authentication: Authentication
   private let settings: [(String, String)]
-  private let process = Mutex<ServerProcess?>(nil)
+  private let process = Shared()
 
   private var dataDirectory: String { "\(directory)/data" }
   private var logFile: String { "\(directory)/log" }
@@ -68,9 +67,18 @@ public final class PostgreSQLServer: Sendable {
       Self.remove(directory)
       throw error
     }
+    let atEnd = AtEnd(directory: directory) { [process] in process.withLock { $0 } }
+    cleaning.withLock { list in
+      if list.isEmpty { atexit { cleaning.withLock { for item in $0.values { item.run() } } } }
+      list[directory] = atEnd
+    }
   }
 
-  deinit { end() }
+  deinit {
+    stop(.immediate)
+    Self.remove(directory)
+    _ = cleaning.withLock { $0.removeValue(forKey: directory) }
+  }
 
   private func initialise() throws {
     let passwordFile = "\(directory)/password"
@@ -118,11 +126,6 @@ public final class PostgreSQLServer: Sendable {
 
   /// Sends a signal to the first process: SIGSTOP does not hold up its children.
   public func signal(_ number: Int32) { process.withLock { $0?.signal(number) } }
-
-  fileprivate func end() {
-    stop(.immediate)
-    Self.remove(directory)
-  }
 
   // MARK: Use
 
@@ -205,7 +208,7 @@ public final class PostgreSQLServer: Sendable {
     chown(path, entry.pointee.pw_uid, entry.pointee.pw_gid)
   }
 
-  private static func remove(_ directory: String) { try? FileManager.default.removeItem(atPath: directory) }
+  fileprivate static func remove(_ directory: String) { try? FileManager.default.removeItem(atPath: directory) }
 
   private static func freePort() throws -> Int {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
@@ -225,3 +228,23 @@ public final class PostgreSQLServer: Sendable {
 }
 
 private let sharedServer = Mutex<PostgreSQLServer?>(nil)
+
+/// The process of a server, for the object and for the end of the tests.
+private final class Shared: Sendable {
+  private let process = Mutex<ServerProcess?>(nil)
+  func withLock<R>(_ body: (inout sending ServerProcess?) -> sending R) -> R { process.withLock(body) }
+}
+
+/// Servers that the end of the tests finds running: objects in global constants never go.
+private struct AtEnd: Sendable {
+  var directory: String
+  var process: @Sendable () -> ServerProcess?
+
+  func run() {
+    process()?.signal(SIGQUIT)
+    process()?.waitUntilExit()
+    PostgreSQLServer.remove(directory)
+  }
+}
+
+private let cleaning = Mutex<[String: AtEnd]>([:])

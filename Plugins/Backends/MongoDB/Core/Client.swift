@@ -34,9 +34,13 @@ final class ClientPool: @unchecked Sendable {
   /// Joins libmongoc's threads. Each client holds on to the pool, so all of them are back.
   deinit { mongoc_client_pool_destroy(pool) }
 
-  /// A client for the caller alone, until it goes.
-  func client() -> Client {
-    Client(mongoc_client_pool_pop(pool), settings.connection) { [self] in mongoc_client_pool_push(pool, $0) }
+  /// A client for the caller alone, until it goes. Waits for one as long as a call may take.
+  func client() throws(MongoProblem) -> Client {
+    guard let handle = mongoc_client_pool_pop(pool) else {
+      throw MongoProblem(
+        domain: MONGOC_ERROR_POOL.rawValue, code: 0, text: "all connections were in use", place: settings.connection.place)
+    }
+    return Client(handle, settings.connection) { [self] in mongoc_client_pool_push(pool, $0) }
   }
 }
 

@@ -42,11 +42,12 @@ struct ConnectionString: Sendable {
     self.database = database
     try Self.checkNames(database, collection)
     writeConcern = try WriteConcern(settling: handle, timeoutMs: callTimeoutMs)
-    try Self.checkReading(handle)
+    try Self.checkReading(handle, writeConcern)
     try Self.checkFiles(handle)
     for (option, value) in [
       (MONGOC_URI_SERVERSELECTIONTIMEOUTMS, Self.selectionTimeoutMs), (MONGOC_URI_CONNECTTIMEOUTMS, callTimeoutMs),
-      (MONGOC_URI_SOCKETTIMEOUTMS, callTimeoutMs), (MONGOC_URI_HEARTBEATFREQUENCYMS, Self.heartbeatMs),
+      (MONGOC_URI_SOCKETTIMEOUTMS, callTimeoutMs), (MONGOC_URI_WAITQUEUETIMEOUTMS, callTimeoutMs),
+      (MONGOC_URI_HEARTBEATFREQUENCYMS, Self.heartbeatMs),
     ] where !mongoc_uri_has_option(handle, option) {
       mongoc_uri_set_option_as_int32(handle, option, Int32(value))
     }
@@ -121,7 +122,15 @@ struct ConnectionString: Sendable {
     if !problems.isEmpty { throw ConfigurationErrors(problems: problems) }
   }
 
-  private static func checkReading(_ handle: OpaquePointer) throws(ConfigurationErrors) {
+  private static func checkReading(
+    _ handle: OpaquePointer, _ writeConcern: WriteConcern
+  ) throws(ConfigurationErrors) {
+    let level = mongoc_read_concern_get_level(mongoc_uri_get_read_concern(handle)).map { String(cString: $0) }
+    if level == "majority" || level == "snapshot", writeConcern.members != .majority {
+      throw problem(
+        "readConcernLevel=\(level ?? "") in the url sees less than w acknowledges; a read must see every write that was "
+          + "acknowledged before it: write w=majority, or remove readConcernLevel")
+    }
     let mode = mongoc_read_prefs_get_mode(mongoc_uri_get_read_prefs_t(handle))
     if mode != MONGOC_READ_PRIMARY {
       throw problem(

@@ -112,6 +112,11 @@ struct MongoProblem: StoreProblem {
     if isConnectionLost {
       return .unavailable("the connection was lost before the server answered for \(place) (\(said))", retryAfterMs: 1_000)
     }
+    if domain == MONGOC_ERROR_POOL.rawValue {
+      return .exhausted(
+        "\(ClientPool.scannersMax) scans of \(place) have been under way for call_timeout_ms, and no further connection is "
+          + "made; list less at a time", retryAfterMs: 1_000)
+    }
     guard isServers else { return .internal("libmongoc failed on \(place): \(said) (domain \(domain), code \(code))") }
     return serversFailure
   }

@@ -10,62 +10,71 @@ struct Preparation {
   /// Makes the index when it is missing; safe to repeat, and at the same time as another node. Throws a sentence that
   /// names what to do.
   func run() throws(Failure) {
+    let found: Found
     do throws(MongoProblem) {
-      if try hasIndex() { return }
-      try makeIndex()
+      found = try look()
+      if !found.hasIndex, !found.hasCollation { try makeIndex() }
     } catch {
       throw failure(error)
     }
-  }
-
-  /// Looks whether records could be kept, and writes nothing.
-  func look() throws(Failure) {
-    do throws(MongoProblem) {
-      _ = try client.deployment()
-      _ = try hasIndex()
-    } catch {
-      throw failure(error)
+    if found.hasCollation {
+      throw Failure(
+        code: BP_FAILED_PRECONDITION,
+        "\(client.connection.place) compares texts by a collation of its own, and URIs are compared byte by byte; name "
+          + "another collection in url")
     }
   }
 
   private static let namespaceNotFound: UInt32 = 26
   private static let indexConflicts: Set<UInt32> = [85, 86]
 
-  private func hasIndex() throws(MongoProblem) -> Bool {
+  private struct Found {
+    /// A unique one on `uri`.
+    var hasIndex = false
+    /// Of the collection, which the index on `_id` always has.
+    var hasCollation = false
+  }
+
+  private func look() throws(MongoProblem) -> Found {
     let command = BSONBuilder()
     command.append("listIndexes", text: client.connection.collection)
     command.nest("cursor") { $0.append("batchSize", int32: 1_000) }
     do throws(MongoProblem) {
       return try client.run(command, isWrite: false) { reply in
-        guard let list = BSONReader(reply, at: "cursor.firstBatch")?.fields else { return false }
-        var isFound = false
+        var found = Found()
+        guard let list = BSONReader(reply, at: "cursor.firstBatch")?.fields else { return found }
         while list.next() {
-          if let index = list.fields, Self.isUniqueOnURI(index) { isFound = true }
+          if let index = list.fields { Self.note(index, &found) }
         }
-        return isFound
+        return found
       }
     } catch {
       // There is no collection yet; making an index makes it.
-      if error.code == Self.namespaceNotFound { return false }
+      if error.code == Self.namespaceNotFound { return Found() }
       throw error
     }
   }
 
-  /// Unique, on `uri` alone, of all documents, and comparing bytes.
-  private static func isUniqueOnURI(_ index: BSONReader) -> Bool {
+  private static func note(_ index: BSONReader, _ found: inout Found) {
     var isOnURI = false
+    var isOnID = false
     var isUnique = false
-    var isPlain = true
+    var isPartial = false
+    var hasCollation = false
     while index.next() {
-      if index.isAt("key"), let key = index.fields {
-        isOnURI = key.next() && key.isAt("uri") && key.integer == 1 && !key.next()
+      if index.isAt("key"), let key = index.fields, key.next() {
+        isOnID = key.isAt("_id")
+        isOnURI = key.isAt("uri") && key.integer == 1 && !key.next()
       } else if index.isAt("unique") {
         isUnique = index.isTruthy
-      } else if index.isAt("partialFilterExpression") || index.isAt("collation") || index.isAt("sparse") {
-        isPlain = false
+      } else if index.isAt("partialFilterExpression") || index.isAt("sparse") {
+        isPartial = true
+      } else if index.isAt("collation") {
+        hasCollation = true
       }
     }
-    return isOnURI && isUnique && isPlain
+    if isOnURI && isUnique && !isPartial && !hasCollation { found.hasIndex = true }
+    if isOnID && hasCollation { found.hasCollation = true }
   }
 
   private func makeIndex() throws(MongoProblem) {

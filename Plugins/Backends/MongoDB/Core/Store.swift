@@ -11,31 +11,44 @@ final class Store: Sendable {
 
   /// Connects and makes the index. Throws a sentence that names what to fix.
   init(_ settings: MongoDBSettings, health: HealthReporter, metrics: CommitMetrics) throws(Failure) {
+    let client: Client
     do throws(MongoProblem) {
       pool = try ClientPool(settings, health: health)
+      client = try pool.client()
     } catch {
       throw error.failure
     }
-    let client = pool.client()
     try Preparation(client).run()
     let deployment: Deployment
-    do throws(MongoProblem) { deployment = try client.deployment() } catch { throw error.failure }
+    let readers: [Reader]
+    do throws(MongoProblem) {
+      deployment = try client.deployment()
+      committer = try Committer(pool, health: health, metrics: metrics)
+      readers = try Self.readers(pool)
+    } catch {
+      throw error.failure
+    }
     if !deployment.hasTransactions {
       health.whenSound(
         .degraded,
         "\(settings.connection.place) is on a server of its own, which has no transactions: messages that write several "
           + "records are refused; make it a replica set, of one member if need be")
     }
-    committer = Committer(pool, health: health, metrics: metrics)
     units = try UnitQueue(
       committer, backend: "the MongoDB backend", place: settings.connection.place,
       limits: UnitQueue.Limits(batchUnitsMax: settings.batchUnitsMax, queueUnitsMax: settings.queueUnitsMax))
     do throws(Failure) {
-      reads = try ReadQueue(pool, health: health)
+      reads = try ReadQueue(readers, settings: settings, health: health)
     } catch {
       units.stop()
       throw error
     }
+  }
+
+  private static func readers(_ pool: ClientPool) throws(MongoProblem) -> [Reader] {
+    var readers: [Reader] = []
+    for _ in 0..<pool.settings.readers { readers.append(Reader(try pool.client())) }
+    return readers
   }
 
   func submit(_ batch: UnitBatch) { units.submit(batch) }

@@ -20,14 +20,11 @@ struct URLParts {
   /// User name, password and secret options, as written and decoded.
   let secrets: [String]
 
-  private let scheme: String
-
   init(_ url: String) throws(ConfigurationErrors) {
     guard let scheme = ["mongodb://", "mongodb+srv://"].first(where: { url.hasPrefix($0) }) else {
       throw ConnectionString.problem(
         "the url of the MongoDB backend begins with mongodb:// or mongodb+srv://; write mongodb://host:port/database")
     }
-    self.scheme = scheme
     let rest = url.dropFirst(scheme.count)
     let question = rest.firstIndex(of: "?") ?? rest.endIndex
     head = scheme + rest[..<question]

@@ -156,7 +156,8 @@ final class Writer: UnitCommitter, @unchecked Sendable {
       var rest: [UnitCall] = []
       for (unit, verdict) in zip(again.units, verdicts) {
         switch verdict {
-        case .applied: complete(unit, .applied(absentCount: 0), session.durability, queue)
+        // Whether standbys have it was in the answer that was lost.
+        case .applied: complete(unit, .applied(absentCount: 0), min(session.durability, .disk), queue)
         case .unknown: complete(unit, .failed(Uncertainty.unknown), .none, queue)
         case .notThere: rest.append(unit)
         }

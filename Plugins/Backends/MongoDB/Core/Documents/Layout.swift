@@ -13,6 +13,4 @@ enum Layout {
   static let binaryFlag: StaticString = "__b3nd_binary__"
   /// The name of our index, which is unique, on `uri`.
   static let indexName = "backplane_uri"
-  /// Of documents nobody looks into: everything that can be large.
-  static let largeFields = ["data", "backplane.text"]
 }

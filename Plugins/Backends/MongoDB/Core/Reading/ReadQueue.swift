@@ -9,7 +9,7 @@ final class ReadQueue: @unchecked Sendable {
   // @unchecked: `waiting`, `waitingStart`, `openCount` and `isClosed` are only touched under the mutex; `threads` by
   // init and stop.
 
-  private let pool: ClientPool
+  private let settings: MongoDBSettings
   private let health: HealthReporter
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   /// Signalled when a read came, and when the threads are to end.
@@ -21,22 +21,24 @@ final class ReadQueue: @unchecked Sendable {
   /// Records of one question, at most.
   private static let batchReadsMax = 64
 
-  init(_ pool: ClientPool, health: HealthReporter) throws(Failure) {
-    self.pool = pool
+  /// A thread for each of `readers`, which it has to itself.
+  init(_ readers: [Reader], settings: MongoDBSettings, health: HealthReporter) throws(Failure) {
+    self.settings = settings
     self.health = health
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(work, nil)
-    for _ in 0..<pool.settings.readers {
+    for reader in readers {
       var thread = pthread_t()
-      let context = Unmanaged.passRetained(self).toOpaque()
+      let context = Unmanaged.passRetained(Work(queue: self, reader: reader)).toOpaque()
       let error = pthread_create(
         &thread, nil,
         { context in
-          Unmanaged<ReadQueue>.fromOpaque(context!).takeRetainedValue().run()
+          let work = Unmanaged<Work>.fromOpaque(context!).takeRetainedValue()
+          work.queue.run(work.reader)
           return nil
         }, context)
       guard error == 0 else {
-        Unmanaged<ReadQueue>.fromOpaque(context).release()
+        Unmanaged<Work>.fromOpaque(context).release()
         stop()
         throw .unavailable("no thread could be made for reading (error \(error)); check the limits or lower readers")
       }
@@ -54,7 +56,7 @@ final class ReadQueue: @unchecked Sendable {
   /// Any thread; never blocks for longer than a list takes to grow.
   func submit(_ call: ReadCall) {
     pthread_mutex_lock(mutex)
-    let isTaken = !isClosed && waiting.count < pool.settings.queueReadsMax
+    let isTaken = !isClosed && waiting.count < settings.queueReadsMax
     if isTaken { waiting.append(call) }
     let wasClosed = isClosed
     pthread_mutex_unlock(mutex)
@@ -65,7 +67,7 @@ final class ReadQueue: @unchecked Sendable {
         wasClosed
           ? .unavailable("the MongoDB backend is stopping")
           : .exhausted(
-            "\(pool.settings.queueReadsMax) reads wait for \(pool.settings.connection.place), which is queue_reads_max; "
+            "\(settings.queueReadsMax) reads wait for \(settings.connection.place), which is queue_reads_max; "
               + "read more slowly or raise it", retryAfterMs: 100))
     }
   }
@@ -80,8 +82,16 @@ final class ReadQueue: @unchecked Sendable {
     threads = []
   }
 
-  private func run() {
-    let reader = Reader(pool.client())
+  private final class Work {
+    let queue: ReadQueue
+    let reader: Reader
+    init(queue: ReadQueue, reader: Reader) {
+      self.queue = queue
+      self.reader = reader
+    }
+  }
+
+  private func run(_ reader: Reader) {
     while true {
       pthread_mutex_lock(mutex)
       while waiting.isEmpty, !isClosed { pthread_cond_wait(work, mutex) }
@@ -101,7 +111,7 @@ final class ReadQueue: @unchecked Sendable {
       if call.deadlineNs <= nowNs {
         call.fail(
           Failure(
-            code: BP_DEADLINE_EXCEEDED, "the read waited for \(pool.settings.connection.place) until its deadline"))
+            code: BP_DEADLINE_EXCEEDED, "the read waited for \(settings.connection.place) until its deadline"))
       } else {
         open[BorrowedKey(call.uri), default: []].append(call)
       }

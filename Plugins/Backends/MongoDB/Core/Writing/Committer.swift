@@ -23,9 +23,9 @@ final class Committer: UnitCommitter, @unchecked Sendable {
   /// Bulks that are cheaper, one after the other, than one transaction.
   private static let bulksMax = 3
 
-  init(_ pool: ClientPool, health: HealthReporter, metrics: CommitMetrics) {
+  init(_ pool: ClientPool, health: HealthReporter, metrics: CommitMetrics) throws(MongoProblem) {
     settings = pool.settings
-    client = pool.client()
+    client = try pool.client()
     transactions = TransactionWriter(client, timeoutMs: pool.settings.callTimeoutMs)
     self.health = health
     self.metrics = metrics
