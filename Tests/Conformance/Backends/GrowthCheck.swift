@@ -22,7 +22,7 @@ struct GrowthCheck {
     guard bench.ownsProcess else { return }
     await bench.recording.check("backend.growth") {
       let count = bench.extent.growthCyclesCount
-      let grown = try await bench.servingNothing { host in
+      let kibibytes = try await bench.servingNothing { host in
         let driver = try BackendDriver(host, hasDeadlines: false)
         // As long as what is measured: a table that grows by doubling has reached its size.
         try await cycles(count, driver)
@@ -32,7 +32,7 @@ struct GrowthCheck {
         host.forgetObservations()
         return try await grown(from: counts, memory)
       }
-      return "\(count) cycles of \(GrowthCheck.callsOfCycle) calls: \(grown) KiB more from malloc"
+      return "\(count) cycles of \(GrowthCheck.callsOfCycle) calls: \(kibibytes) KiB more from malloc"
     }
   }
 
