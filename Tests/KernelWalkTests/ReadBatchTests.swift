@@ -169,7 +169,9 @@ struct ReadBatchTests {
     #expect(walk.near.readBatches == [1, 2])
     // The far one, asked for the first, does not have it; a backend's miss counts more than another one's failure.
     #expect(
-      answers.byIndex(3) == [Item(code: BP_NOT_FOUND), Item(code: BP_OK, text: "near"), Item(code: BP_OK, text: "near")])
+      answers.byIndex(3) == [
+        Item(code: BP_NOT_FOUND), Item(code: BP_OK, text: "near"), Item(code: BP_OK, text: "near"),
+      ])
     walk.expectNothingLeft(answers)
   }
 

@@ -13,7 +13,8 @@ import Testing
     #expect(throws: ListError.tooManyRecords(sortRecordsMax: 100)) {
       try collect(query, records(101), bounds: bounds)
     }
-    #expect(ListError.tooManyRecords(sortRecordsMax: 100).description.contains("100 records (sortRecordsMax)"))
+    #expect(
+      ListError.tooManyRecords(sortRecordsMax: 100).description.contains("100 records (limits.list_sort_records_max)"))
   }
 
   @Test(arguments: [ListQuery.SortKey.none, .name, .timestamp])

@@ -39,7 +39,9 @@ import Testing
     let backend = try started()
     let uris = (100..<400).map { "\(root)/\($0)" }
     #expect(backend.apply(uris.shuffled().map { .put($0, [1, 2], .bytes) }, timestampMs: 3, version: 4).code == BP_OK)
-    for (offset, limit) in [(0, 1), (150, 100), (299, 5), (300, 5), (5000, 5), (10, 0)] {
+    // Page after page, from places that are known by then, and anywhere.
+    let pages = (0..<31).map { ($0 * 10, 10) } + [(0, 1), (150, 100), (299, 5), (300, 5), (5000, 5), (10, 0), (95, 3)]
+    for (offset, limit) in pages {
       let page = backend.query("\(root)/", offset: UInt64(offset), limit: UInt32(limit))
       #expect(page.total == 300)
       #expect(page.items.map(\.uri) == Array(uris.dropFirst(offset).prefix(limit)))

@@ -101,7 +101,8 @@ private struct CopiedRead: Sendable {
     self.index = index
     failure = CallFailure(result)
     let isFound = result.pointee.code == BP_OK
-    let record = isFound
+    let record =
+      isFound
       ? UnsafeRawPointer(result).assumingMemoryBound(to: bp_read_result.self).pointee.record : bp_record()
     content = record.content
     timestampMs = record.ts_ms

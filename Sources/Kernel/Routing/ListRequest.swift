@@ -10,8 +10,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   /// Records asked of a backend at once.
   private static let pageRecords: UInt32 = 1024
-  /// Records of one query, at most (backend_query.h).
-  private static let queryRecordsMax = 65_536
 
   let caller: Instance
   private let call: OwnedCall
@@ -20,14 +18,16 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private let answered: @Sendable () -> Void
   private let prefix: [UInt8]
   private let query: ListQuery
+  /// The same, when a backend may answer it.
+  private let pageQuery: ListPageQuery?
   private var backends: [Instance]
   private var upToDate: Int
   private var index = 0
   private var someAnswered = false
   private var failure: CallFailure?
   private var collector: ListCollector?
-  /// The backend at `index` is asked for the page itself.
-  private var isQuery = false
+  /// What the backend at `index` is asked for, instead of a scan.
+  private var asked: ListPageQuery?
   /// It has been, and it would rather be scanned.
   private var refusesQuery = false
   private var cursor: [UInt8] = []
@@ -63,6 +63,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.prefix = prefix
     self.query = query
+    pageQuery = ListPageQuery(query)
     self.completion = completion
     self.answered = answered
     (backends, upToDate) = lease.generation.readable()
@@ -104,27 +105,18 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
         guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
         if backends[index].isClosed { moveOn() }
         cursor = []
-        isQuery = !refusesQuery && backends[index].queries != nil && offset != nil
-        guard isQuery || beginScan() else { return }
+        asked = refusesQuery || backends[index].queries == nil ? nil : pageQuery
+        guard asked != nil || beginScan() else { return }
       }
       guard submit(backends[index]) else { return }
       guard takeOutcome() else { return }
     }
   }
 
-  /// How many records come before the page, when a query may ask for it; nil when a scan has to.
-  private var offset: UInt64? {
-    guard (query.pattern ?? "").isEmpty, query.sortBy == .none, !query.isDescending,
-      query.limit <= ListRequest.queryRecordsMax
-    else { return nil }
-    let (offset, isOverflow) = (query.page - 1).multipliedReportingOverflow(by: query.limit)
-    return isOverflow ? nil : UInt64(offset)
-  }
-
   /// False when the list has been answered.
   private func beginScan() -> Bool {
     do throws(ListError) {
-      collector = try ListCollector(query)
+      collector = try ListCollector(query, bounds: caller.kernel.listBounds.withLock { $0 })
     } catch {
       fail(CallFailure(code: BP_INVALID_ARGUMENT, "\(error)"))
       return false
@@ -157,7 +149,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
     let context = Unmanaged.passRetained(self)
     let startNs = Clock.monotonicNs()
-    let operation: Operation = isQuery ? .query : .scan
+    let operation: Operation = asked == nil ? .scan : .query
     let token = CallSlab.shared.open(
       backend, operation, context: context.toOpaque(),
       handler: { context, result in
@@ -169,18 +161,20 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       return true
     }
     open.withLock { $0 = (backend, operation, token) }
-    let isAsked = isQuery
     let mark = ThreadMark.own
+    let ask: @Sendable (UInt64) -> Void = { [self, asked] startNs in
+      guard let asked else { return scan(backend, token, startNs) }
+      asked.submit(
+        to: backend, token, prefix: prefix, call, generation: generation.load(ordering: .relaxed), startNs: startNs)
+    }
     if backend.directness.mode(operation) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
-      mark.nested { isAsked ? ask(backend, token, startNs) : scan(backend, token, startNs) }
+      mark.nested { ask(startNs) }
       if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, operation, token) }
     } else {
       register()
-      Dispatcher.run(backend, operation, token) { [self] in
-        isAsked ? ask(backend, token, Clock.monotonicNs()) : scan(backend, token, Clock.monotonicNs())
-      }
+      Dispatcher.run(backend, operation, token) { ask(Clock.monotonicNs()) }
     }
-    if !isAsked { pages += 1 }
+    if operation == .scan { pages += 1 }
     return turn.exchange(1, ordering: .acquiringAndReleasing) == 2
   }
 
@@ -197,20 +191,9 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
   }
 
-  private func ask(_ backend: Instance, _ token: bp_token, _ startNs: UInt64) {
-    prefix.withUnsafeBufferPointer { prefix in
-      var request = bp_query(
-        size: UInt32(MemoryLayout<bp_query>.size), flags: 0, token: token, call: call.header, prefix: bp_view(prefix),
-        offset: offset ?? 0, limit: UInt32(query.limit), reserved: 0)
-      ThreadMark.own.during(
-        .query, backend.handle, generation: generation.load(ordering: .relaxed), startNs: startNs, header: call.header
-      ) { backend.queries!.pointee.query(backend.pointer, &request) }
-    }
-  }
-
   /// A page has come; its views are valid until this returns.
   private func scanned(_ result: UnsafePointer<bp_result>) {
-    scanOutcome = isQuery ? takeQuery(result) : take(result)
+    scanOutcome = asked.map { takeQuery(result, $0) } ?? take(result)
     if turn.exchange(2, ordering: .acquiringAndReleasing) == 1, takeOutcome() { run() }
   }
 
@@ -228,6 +211,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
         try collector.add(uri: item.uri.bytes, ts_ms: Int64(clamping: item.ts_ms))
       }
     } catch {
+      if let key = error.settingKey { caller.kernel.listRefusals.withLock { $0[key, default: 0] += 1 } }
       return .failed(CallFailure(code: BP_RESOURCE_EXHAUSTED, "\(error)"))
     }
     let next = Array(page.cursor.bytes)
@@ -239,23 +223,15 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     return .more
   }
 
-  private func takeQuery(_ result: UnsafePointer<bp_result>) -> ScanOutcome {
-    if result.pointee.code == BP_UNIMPLEMENTED { return .refused }
-    guard result.pointee.code == BP_OK else { return .failed(CallFailure(result)) }
-    let page = UnsafeRawPointer(result).assumingMemoryBound(to: bp_query_result.self).pointee
-    let stride = Int(page.item_size)
-    guard page.items_count == 0 || stride >= MemoryLayout<bp_scan_item>.size else {
-      return .failed(CallFailure(code: BP_INTERNAL, "the backend's scan items are smaller than this kernel's"))
+  private func takeQuery(_ result: UnsafePointer<bp_result>, _ query: ListPageQuery) -> ScanOutcome {
+    switch query.outcome(result) {
+    case .refused: return .refused
+    case .failed(let failure): return .failed(failure)
+    case .page(_, total: 0): return .nothing
+    case .page(let uris, let total):
+      answer(uris, total: total)
+      return .answered
     }
-    guard page.items_count <= UInt32(query.limit), page.total >= UInt64(page.items_count) else {
-      return .failed(CallFailure(code: BP_INTERNAL, "the backend's query answers more than there is or was asked for"))
-    }
-    guard page.total > 0 else { return .nothing }
-    let uris = (0..<Int(page.items_count)).map { index in
-      UnsafeRawPointer(page.items!).advanced(by: index * stride).load(as: bp_scan_item.self).uri
-    }
-    answer(uris, total: page.total)
-    return .answered
   }
 
   /// False when the list has been answered.

@@ -137,9 +137,15 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
       }
       let backend = backends[index]
       if backend.isClosed, moveOn() { continue }
-      let isDirect = backend.directness.mode(.read) == BP_MODE_DIRECT
-      if isDirect, ThreadMark.own.pointee.nesting < ReadPath.nestingMax {
-        guard next < ReadMultiRequest.directReadsMax || isOnWorker || !goesToWorker() else { return }
+      if backend.directness.mode(.read) == BP_MODE_DIRECT {
+        let isTooDeep = ThreadMark.own.pointee.nesting >= ReadPath.nestingMax
+        if isTooDeep || (next >= ReadMultiRequest.directReadsMax && !isOnWorker) {
+          if goesToWorker() { return }
+          if isTooDeep {
+            failWaiting(.tooManyCalls)
+            continue
+          }
+        }
         guard readDirectly(backend) else { return }
       } else {
         register()
@@ -207,8 +213,9 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
   }
 
   /// What is still waiting finds no room in the backend: it is not asked.
-  private func refuseWaiting(_ backend: Instance) {
-    let failure = Admission.failure(backend)
+  private func refuseWaiting(_ backend: Instance) { failWaiting(Admission.failure(backend)) }
+
+  private func failWaiting(_ failure: CallFailure) {
     for read in waiting[next...] { reads[read].failure = failure }
     next = waiting.count
   }
@@ -314,16 +321,11 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
 }
 
 extension Dispatcher {
-  /// Likewise for several calls that go to the plugin together.
+  /// Likewise for several calls that go to the plugin together; not for direct ones.
   static func run(
     _ instance: Instance, _ operation: Operation, _ tokens: [bp_token], _ call: @escaping @Sendable () -> Void
   ) {
-    switch instance.directness.mode(operation) {
-    case BP_MODE_ASYNC: call()
-    case BP_MODE_DIRECT:
-      if !instance.kernel.workers.submit(call) { tokens.forEach(refuse) }
-    default:
-      if !instance.workers(operation).submit(call) { tokens.forEach(refuse) }
-    }
+    if instance.directness.mode(operation) == BP_MODE_ASYNC { return call() }
+    if !instance.workers(operation).submit(call) { tokens.forEach(refuse) }
   }
 }

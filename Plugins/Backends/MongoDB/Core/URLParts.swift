@@ -32,7 +32,7 @@ struct URLParts {
     let at = address.lastIndex(of: "@")
     let afterUser = at.map { address[address.index(after: $0)...] } ?? address
     // In a list of URLs, as in BACKEND_URL, a comma between hosts is written as an escape.
-    hosts = afterUser.prefix { $0 != "/" }.replacing("%2C", with: ",").replacing("%2c", with: ",")
+    hosts = String(afterUser.prefix { $0 != "/" }).replacing("%2C", with: ",").replacing("%2c", with: ",")
     let path = afterUser.drop { $0 != "/" }
     head = scheme + address[..<afterUser.startIndex] + hosts + path
     redacted = scheme + (at == nil ? "" : "***@") + hosts + path

@@ -13,12 +13,7 @@ final class Reader: @unchecked Sendable {
   private let pageFromMiddle: Statement
   private let count: Statement
   private let dataVersion: Statement
-
-  /// Totals by prefix, as counted when the file was in the state `totalsVersion`.
-  private var totals: [[UInt8]: Int] = [:]
-  private var totalsVersion: UInt64 = 0
-  /// Prefixes whose totals are kept.
-  private static let totalsMax = 256
+  private var counted = CountedPrefixes()
 
   init(_ settings: SQLiteSettings) throws(SQLiteProblem) {
     connection = try Connection(path: settings.path, settings: settings, isToCreate: false)
@@ -80,10 +75,22 @@ final class Reader: @unchecked Sendable {
   ) throws(SQLiteProblem) -> (page: FoundPage, total: Int) {
     try connection.execute("BEGIN")
     do throws(SQLiteProblem) {
-      let total = try total(Array(prefix))
+      // Of the snapshot that the transaction reads, which begins with this.
+      counted.begin(fileVersion: try single(dataVersion))
+      let key = Array(prefix)
+      let total = try total(key)
       var page = FoundPage()
       if limit > 0, offset < total {
-        page = try rows(pageFromMiddle, from: Array(prefix), prefix: prefix, limit: limit, offset: offset)
+        let place = counted.place(key, before: offset)
+        page = try rows(
+          pageFromMiddle, from: place?.bound ?? key, prefix: prefix, limit: limit,
+          offset: offset - (place?.number ?? 0))
+        if let first = page.items.first {
+          counted.add(key, offset, page.text[..<first.uriEnd])
+          // Just after the last one in the order of bytes.
+          let last = page.items.dropLast().last?.uriEnd ?? 0
+          counted.add(key, offset + page.items.count, page.text[last...] + [0])
+        }
       }
       try connection.execute("COMMIT")
       return (page, total)
@@ -93,26 +100,20 @@ final class Reader: @unchecked Sendable {
     }
   }
 
-  /// Counting goes over every row, so what was counted is kept for as long as nothing has been written by anybody.
+  /// Counting goes over every row.
   private func total(_ prefix: [UInt8]) throws(SQLiteProblem) -> Int {
-    // Of the snapshot that the transaction reads, which begins with this.
-    let found = try single(dataVersion)
-    if found != totalsVersion || totals.count >= Self.totalsMax {
-      totals = [:]
-      totalsVersion = found
-    }
-    if let known = totals[prefix] { return known }
+    if let known = counted.total(prefix) { return known }
     let bound = prefix.withUnsafeBufferPointer { Self.upperBound($0) }
-    var counted: Result<UInt64, SQLiteProblem>!
+    var found: Result<UInt64, SQLiteProblem>!
     prefix.withUnsafeBufferPointer { first in
       (bound ?? []).withUnsafeBufferPointer { upper in
         count.bind(1, text: first)
         if bound == nil { count.bind(2, blob: upper) } else { count.bind(2, text: upper) }
-        counted = Result { () throws(SQLiteProblem) in try single(count) }
+        found = Result { () throws(SQLiteProblem) in try single(count) }
       }
     }
-    let total = Int(clamping: try counted.get())
-    totals[prefix] = total
+    let total = Int(clamping: try found.get())
+    counted.set(prefix, total: total)
     return total
   }
 
