@@ -67,6 +67,8 @@ struct ListPages {
   let name: String
 
   private static let attemptsMax = 5
+  /// Below it there are ends that no overlapping window of a length that the remote allows reaches beyond.
+  private static let limitMin = 16
 
   func collect() throws(Failure) -> Set<String> {
     for _ in 0..<Self.attemptsMax {
@@ -85,11 +87,13 @@ struct ListPages {
     let limit = min(first.limit, first.uris.count)
     guard end < first.total else { return seen }
     while true {
-      guard limit >= 4 else {
+      guard limit >= Self.limitMin else {
         throw Failure(
-          code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
+          code: BP_UNAVAILABLE,
+          "the other node lists \(limit) records at a time, and at least \(Self.limitMin) are needed; raise its limit")
       }
-      let (page, length) = Self.window(beforeOrAt: end - limit / 4, lengthMax: limit)
+      var (page, length) = Self.window(beforeOrAt: end - limit / 4, lengthMax: limit)
+      if (page + 1) * length <= end { (page, length) = Self.window(beforeOrAt: end - 1, lengthMax: limit) }
       let window = try ask(page + 1, length)
       try check(window)
       guard let head = window.uris.first, seen.contains(head) else { return nil }
