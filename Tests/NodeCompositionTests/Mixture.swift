@@ -59,10 +59,11 @@ final class Mixture {
     remote = try NodeProcess(folder: remoteFolder, environment: Self.remoteEnvironment(remotePort))
   }
 
-  /// As a crash would end it; then it is started again.
-  func crashAndStart() throws {
+  /// Ends the node as a crash would; it is started again after `meanwhile`.
+  func crashAndStart(_ meanwhile: () throws -> Void) throws {
     node.signal(SIGKILL)
     _ = node.wait()
+    try meanwhile()
     node = try NodeProcess(
       folder: folder, plugins: Self.plugins, configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
   }
