@@ -13,7 +13,7 @@ import Testing
         main: {kind: backend, url: "file://", log_size_bytes_max: \(logSizeBytesMax)}
       """
     }
-    let node = try NodeProcess(configuration: yaml(65_536), plugins: BuiltProducts.bundled + ["backend-files"])
+    let node = try NodeProcess(plugins: BuiltProducts.bundled + ["backend-files"], configuration: yaml(65_536))
     let isOver = Shared(false)
     let acknowledged = (0..<4).map { _ in Shared(0) }
     let failures = Shared<[String]>([])

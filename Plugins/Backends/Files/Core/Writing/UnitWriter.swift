@@ -103,7 +103,7 @@ final class UnitWriter {
   }
 
   private func put(_ accepted: [Accepted], _ outcomes: inout [UnitOutcome]) {
-    for (place, unit) in accepted.enumerated() {
+    for (position, unit) in accepted.enumerated() {
       do throws(FilesProblem) {
         if unit.placements.count == 1, unit.placements[0].isOneStep {
           try gate.reading { () throws(FilesProblem) in try place(unit.placements[0]) }
@@ -120,7 +120,7 @@ final class UnitWriter {
         gate.changing { gate.setStuck(true) }
         let failure = Failure.unavailable(
           "the write is logged, but could not be put in place yet: \(error.failure.message)", retryAfterMs: 1_000)
-        for late in accepted[place...] {
+        for late in accepted[position...] {
           outcomes[late.index] = .failed(failure)
           for placement in late.placements { placer.discard(placement) }
         }
