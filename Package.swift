@@ -20,6 +20,9 @@ let pluginTestHost: Target.Dependency = .product(name: "PluginTestHost", package
 let boundary: Target.Dependency = .product(name: "BackplaneABI", package: "PluginAPI")
 let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
+let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
 func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) -> [Target] {
@@ -83,11 +86,25 @@ let backends: [Target] =
     .systemLibrary(
       name: "CSQLite", path: "Plugins/Backends/SQLite/CSQLite", pkgConfig: "sqlite3",
       providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(
+      name: "CPostgreSQL", path: "Plugins/Backends/PostgreSQL/CPostgreSQL", pkgConfig: "libpq",
+      providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(
+      name: "CMongoC", path: "Plugins/Backends/MongoDB/CMongoC", pkgConfig: "libmongoc-1.0",
+      providers: [.apt(["libmongoc-dev"])]),
   ]
   + plugin("MemoryBackend", at: "Plugins/Backends/Memory", dependencies: ["BackendSupport"])
   + [.target(name: "FilesShims", path: "Plugins/Backends/Files/Shims")]
   + plugin("FilesBackend", at: "Plugins/Backends/Files", dependencies: ["BackendSupport", "FilesShims"])
   + plugin("SQLiteBackend", at: "Plugins/Backends/SQLite", dependencies: ["BackendSupport", "CSQLite"])
+  + plugin(
+    "HTTPBackend", at: "Plugins/Backends/HTTP",
+    dependencies: ["BackendSupport", "ICUShim", "JSONText", "URIText", asyncHTTPClient, nioTLS] + nio)
+  + plugin(
+    "PostgreSQLBackend", at: "Plugins/Backends/PostgreSQL",
+    dependencies: ["BackendSupport", "CPostgreSQL", "JSONText", "SodiumShim"])
+  + plugin(
+    "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
 let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
@@ -98,12 +115,16 @@ let transports: [Target] =
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
+  .target(name: "HeapShim", path: "Tests/HeapShim"),
   .target(
-    name: "Conformance", dependencies: [pluginAPI, pluginTestHost], path: "Tests/Conformance",
+    name: "Conformance", dependencies: ["ListQuery", "HeapShim", pluginAPI, pluginTestHost], path: "Tests/Conformance",
     // The optimiser of Swift 6.3.1 crashes while it splits the coroutine of TransportChecks.run.
     swiftSettings: swift6 + [.unsafeFlags(["-Onone"], .when(configuration: .release))]),
   .testTarget(
-    name: "ConformanceTests", dependencies: ["Conformance", "backplane", pluginAPI, pluginTestHost], exclude: ["Toys"],
+    name: "ConformanceTests",
+    dependencies: [
+      "Conformance", "backplane", "MongoWireServer", "NodeTesting", "ServerTesting", pluginAPI, pluginTestHost,
+    ], exclude: ["Toys"],
     swiftSettings: swift6),
 ]
 
@@ -133,13 +154,37 @@ let tests: [Target] = [
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
+  // What tests of backends that talk to a server need: servers of their own, and a proxy that breaks connections.
+  .target(
+    name: "ServerTesting", dependencies: ["CPostgreSQL", pluginAPI, pluginTestHost], path: "Tests/ServerTesting",
+    swiftSettings: swift6),
+  .testTarget(name: "ServerTestingTests", dependencies: ["ServerTesting"], swiftSettings: swift6),
+  // Speaks MongoDB's wire protocol for the tests of that backend.
+  .target(
+    name: "MongoWireServer", dependencies: ["CMongoC", "JSONText", "SodiumShim"], path: "Tests/MongoWireServer",
+    swiftSettings: swift6),
+  .testTarget(
+    name: "MongoDBBackendTests",
+    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(
     name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
   ),
   .testTarget(
-    name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting", "BackendCrashWriter"],
+    name: "HTTPBackendTests",
+    dependencies: ["HTTPBackend", "BackendTesting", "BackendSupport", pluginAPI, nioTLS] + nio,
     swiftSettings: swift6),
+  .testTarget(
+    name: "SQLiteBackendTests",
+    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "PostgreSQLBackendTests",
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter"],
+    swiftSettings: swift6),
+  .executableTarget(
+    name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
+    path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
   .testTarget(
     name: "FilesBackendTests", dependencies: ["FilesBackend", "BackendTesting", "BackendCrashWriter"],
     swiftSettings: swift6),
@@ -176,6 +221,18 @@ let nodeTests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "ServerFaultTests",
+    dependencies: [
+      "ServerTesting", "MongoWireServer", "NodeTesting", "PostgreSQLBackend", "MongoDBBackend", "HTTPBackend",
+      "backplane", pluginAPI, pluginTestHost,
+    ], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
@@ -191,6 +248,10 @@ let benchmarks: [Target] = [
       "MemoryBackend", "SQLiteBackend", "FilesBackend", "BackendTesting", "CSQLite", pluginTestHost,
     ],
     path: "Benchmarks/Backends", swiftSettings: swift6),
+  .executableTarget(
+    name: "PostgreSQLBenchmark",
+    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "CPostgreSQL", pluginAPI],
+    path: "Benchmarks/PostgreSQL", swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
@@ -207,7 +268,10 @@ let package = Package(
     .executable(name: "backplane-host", targets: ["backplane-host"]),
     pluginLibrary("backplane-backend-memory", "MemoryBackend"),
     pluginLibrary("backplane-backend-sqlite", "SQLiteBackend"),
+    pluginLibrary("backplane-backend-http", "HTTPBackend"),
+    pluginLibrary("backplane-backend-postgresql", "PostgreSQLBackend"),
     pluginLibrary("backplane-backend-files", "FilesBackend"),
+    pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
@@ -219,6 +283,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
   ],
   targets: libraries + kernel + backends + schemas + transports + conformance + tests + simulation + nodeTests
     + benchmarks

@@ -12,13 +12,18 @@ import boundary_part
 import durable_part
 import http_part
 import isolation_part
+import lists_part
+import postgresql_part
 import reload_part
 import start_part
 from figures import Report
 from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
-         "reload": reload_part, "isolation": isolation_part}
+         "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part}
+# What a part needs that does not say so itself.
+PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
+            "IsolationBenchmark", "backplane-host")
 
 
 class Settings:
@@ -48,10 +53,9 @@ def number(name, default, lowest, highest):
     return int(text)
 
 
-def prepare(settings):
+def prepare(settings, parts):
     """Builds what is not built. The plugins measured are the release build's, whatever lies in plugins.d."""
-    needed = ["backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "OpenLoop", "IsolationBenchmark",
-              "backplane-host"]
+    needed = {product for part in parts for product in getattr(PARTS[part], "NEEDS", PRODUCTS)}
     if any(not os.path.exists(settings.product(name)) for name in needed):
         subprocess.run([os.path.join(settings.root, "scripts", "build")], check=True, stdout=sys.stderr)
     os.makedirs(settings.plugins)
@@ -71,7 +75,7 @@ def main(root, arguments):
     scratch = tempfile.mkdtemp(prefix="backplane-bench-")
     try:
         settings = Settings(root, scratch)
-        prepare(settings)
+        prepare(settings, parts)
         report = Report(settings)
         for part in parts:
             PARTS[part].run(settings, report)

@@ -76,6 +76,20 @@ int32_t icu_shim_collator_sort_key(
   return ucol_getSortKey(collator->collator, collator->text.units, collator->text.count, key, capacity);
 }
 
+int32_t icu_shim_collator_compare(
+    icu_shim_collator *collator, const uint8_t *left, size_t left_length, const uint8_t *right, size_t right_length,
+    int32_t *code) {
+  if (left_length > INT32_MAX / 4 || right_length > INT32_MAX / 4) {
+    *code = U_ILLEGAL_ARGUMENT_ERROR;
+    return 0;
+  }
+  UErrorCode status = U_ZERO_ERROR;
+  int32_t order = ucol_strcollUTF8(
+      collator->collator, (const char *)left, (int32_t)left_length, (const char *)right, (int32_t)right_length, &status);
+  *code = status;
+  return order;
+}
+
 static UBool U_CALLCONV has_time_left(const void *context, int32_t steps) {
   (void)steps;
   return icu_shim_now_ns() < ((const icu_shim_regex *)context)->deadline_ns;

@@ -15,6 +15,15 @@ final class Collation {
     icu_shim_collator_close(collator)
   }
 
+  /// Whether a text comes before (negative), with (0) or after another one.
+  func compare(_ left: UnsafeBufferPointer<UInt8>, _ right: UnsafeBufferPointer<UInt8>) throws(ListError) -> Int32 {
+    var code: Int32 = 0
+    let order = icu_shim_collator_compare(
+      collator, left.baseAddress, left.count, right.baseAddress, right.count, &code)
+    if code > 0 { throw .engineFailed(String(cString: icu_shim_error_name(code))) }
+    return order
+  }
+
   /// Appends the collation key of a text.
   /// - Returns: its length in bytes.
   func appendKey(of text: UnsafeBufferPointer<UInt8>, to bytes: inout [UInt8]) throws(ListError) -> Int {

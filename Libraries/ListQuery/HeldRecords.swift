@@ -14,6 +14,8 @@ struct HeldRecords {
 
   private(set) var bytes: [UInt8] = []
   private(set) var entries: [Entry] = []
+  /// The most entries there ever were.
+  private(set) var entriesMost = 0
 
   var bytesHeld: Int { bytes.count + entries.count * MemoryLayout<Entry>.stride }
 
@@ -26,6 +28,15 @@ struct HeldRecords {
     entries.append(
       Entry(
         offset: offset, uriLength: Int32(uri.count), keyLength: Int32(keyLength), ts_ms: ts_ms, ordinal: ordinal))
+    entriesMost = max(entriesMost, entries.count)
+  }
+
+  /// The URI of an entry, valid during the call.
+  func withURI<R>(
+    of entry: Entry, _ body: (UnsafeBufferPointer<UInt8>) throws(ListError) -> R
+  ) throws(ListError) -> R {
+    try bytes.span.extracting(entry.offset..<entry.offset + Int(entry.uriLength))
+      .withUnsafeBufferPointer { (uri) throws(ListError) in try body(uri) }
   }
 
   /// Sorts by the query's order. Equal records stay in the order of the scan, or in its reverse when descending.

@@ -42,22 +42,32 @@ public enum ListError: Error, Equatable, Sendable, CustomStringConvertible {
   /// ICU itself failed: no data, no memory.
   case engineFailed(String)
 
+  /// The node's setting whose bound was hit; nil when it is none.
+  public var settingKey: String? {
+    switch self {
+    case .tooManyRecords: "limits.list_sort_records_max"
+    case .tooManyBytes: "limits.list_sort_size_bytes_max"
+    case .patternTooSlow: "limits.list_pattern_time_ms"
+    default: nil
+    }
+  }
+
   public var description: String {
     switch self {
     case .tooManyRecords(let bound):
-      "The list would have to hold more than \(bound) records (sortRecordsMax). Ask for an earlier or smaller page, "
-        + "or for a deeper path."
+      "The list would have to hold more than \(bound) records (limits.list_sort_records_max). Ask for an earlier or "
+        + "smaller page, or for a deeper path."
     case .tooManyBytes(let bound):
-      "The list would have to hold more than \(bound) bytes (sortBytesMax). Ask for an earlier or smaller page, or for "
-        + "a deeper path."
+      "The list would have to hold more than \(bound) bytes (limits.list_sort_size_bytes_max). Ask for an earlier or "
+        + "smaller page, or for a deeper path."
     case .uriTooLong(let length):
       "A record's URI is \(length) bytes long; a list takes at most \(ListBounds.uriBytesMax) (uriBytesMax). Delete the "
         + "record, or list another path."
     case .patternTooLong(let length, let bound):
       "The pattern is \(length) bytes long; at most \(bound) (patternBytesMax) are read. Shorten it."
     case .patternTooSlow(let time, let steps):
-      "The pattern took more than \(time) ms over all records (patternTime_ms) or \(steps) steps on one of them "
-        + "(patternStepsMax). Use a simpler one, without nested repetition, or a deeper path."
+      "The pattern took more than \(time) ms over all records (limits.list_pattern_time_ms) or \(steps) steps on one "
+        + "of them. Use a simpler one, without nested repetition, or a deeper path."
     case .patternNeedsTooMuchStack(let bound):
       "The pattern needs more than \(bound) bytes of stack (patternStackBytesMax). Use a simpler one, without nested "
         + "repetition."

@@ -4,7 +4,8 @@
 /// it. After an error the collector is of no further use.
 ///
 /// Only records that may still be on the page are held: with an order other than the scan's these are the best
-/// page · limit, kept by dropping the worse half whenever twice as many have come together.
+/// page · limit, kept by dropping the worse half whenever twice as many have come together. What comes after the last of
+/// them is not even copied.
 public final class ListCollector {
   private let query: ListQuery
   private let bounds: ListBounds
@@ -12,6 +13,8 @@ public final class ListCollector {
   private let collation: Collation?
   private var held = HeldRecords()
   private var total = 0
+  /// As many as are wanted come before this one, or are it.
+  private var last: HeldRecords.Entry?
   /// Records before the page, and those up to its end.
   private let skipped: Int
   private let wanted: Int
@@ -50,6 +53,7 @@ public final class ListCollector {
         throw .tooManyRecords(sortRecordsMax: bounds.sortRecordsMax)
       }
     } else {
+      if let last, try comesAfter(last, uri, ts_ms) { return }
       try makeRoom()
     }
     try held.append(uri, ts_ms: ts_ms, ordinal: ordinal, collation: collation)
@@ -64,6 +68,9 @@ public final class ListCollector {
     let end = isScanOrder ? held.entries.count : min(wanted, held.entries.count)
     return ListPage(total: total, records: held, range: start..<end)
   }
+
+  /// The most records that were held at once.
+  public var recordsHeldMost: Int { held.entriesMost }
 
   private var isScanOrder: Bool { query.sortBy == .none && !query.isDescending }
 
@@ -87,5 +94,20 @@ public final class ListCollector {
   private func keepBest() {
     held.sort(by: query.sortBy, isDescending: query.isDescending)
     held.keep(0..<min(wanted, held.entries.count))
+    if held.entries.count == wanted { last = held.entries.last }
+  }
+
+  /// Whether a record that comes now is after `entry` in the query's order. Of equal ones it is, unless descending.
+  private func comesAfter(
+    _ entry: HeldRecords.Entry, _ uri: UnsafeBufferPointer<UInt8>, _ ts_ms: Int64
+  ) throws(ListError) -> Bool {
+    switch query.sortBy {
+    case .none: return false
+    case .timestamp: return query.isDescending ? ts_ms < entry.ts_ms : ts_ms >= entry.ts_ms
+    case .name:
+      guard let collation else { return false }
+      let order = try held.withURI(of: entry) { (other) throws(ListError) in try collation.compare(uri, other) }
+      return query.isDescending ? order < 0 : order >= 0
+    }
   }
 }

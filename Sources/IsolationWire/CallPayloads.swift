@@ -15,6 +15,10 @@ extension Connection {
     send(.scan, scan.pointee.token, ScanPayload(scan: scan), isUrgent: false)
   }
 
+  public func sendQuery(_ query: UnsafePointer<bp_query>) -> Outcome {
+    send(.query, query.pointee.token, QueryPayload(query: query), isUrgent: false)
+  }
+
   public func sendJudge(
     _ call: UnsafePointer<bp_call>, _ message: UnsafePointer<bp_message>, _ token: bp_token
   ) -> Outcome {
@@ -83,6 +87,18 @@ private struct ScanPayload: WirePayload {
     sink.put(scan.pointee.call.pointee)
     sink.put(scan.pointee.prefix)
     sink.put(scan.pointee.cursor)
+  }
+}
+
+private struct QueryPayload: WirePayload {
+  let query: UnsafePointer<bp_query>
+
+  func put<Sink: WireSink>(into sink: inout Sink) {
+    sink.put(query.pointee.flags)
+    sink.put(query.pointee.limit)
+    sink.put(query.pointee.offset)
+    sink.put(query.pointee.call.pointee)
+    sink.put(query.pointee.prefix)
   }
 }
 

@@ -5,7 +5,7 @@ public enum FrameKind: UInt16, Sendable {
   case greeting = 1
   case create, configure, start, quiesce, stop, destroy
   case apply = 16
-  case read, scan, judge, exportState, importState
+  case read, scan, judge, exportState, importState, query
   case cancel = 32
   case grant, askConnections
   /// The end of a call that the plugin made to the node, and a chunk of one.
@@ -28,7 +28,7 @@ public enum FrameKind: UInt16, Sendable {
 
 /// What both sides have agreed on.
 public enum Wire {
-  public static let version: UInt32 = 1
+  public static let version: UInt32 = 2
   /// From this size on a frame's payload goes by shared memory.
   public static let sharedFromBytes = 16 << 10
   /// The longest payload that is sent or taken.
@@ -40,5 +40,5 @@ public enum Wire {
 
 /// How the result of a call is laid out.
 public enum ResultShape: UInt32, Sendable {
-  case plain, write, read, scan, verdict, list
+  case plain, write, read, scan, verdict, list, query
 }

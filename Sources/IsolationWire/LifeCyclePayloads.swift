@@ -79,6 +79,8 @@ public struct PluginFacts: Sendable, Equatable {
   public struct Backend: Sendable, Equatable {
     public var flags: UInt32 = 0
     public var durabilityMax: UInt32 = 0
+    /// It has backplane.backend.query/1.
+    public var answersQueries = false
     public init() {}
   }
   public struct Program: Sendable, Equatable {
@@ -167,6 +169,7 @@ extension PluginFacts: WirePayload {
     sink.put(UInt32(backend == nil ? 0 : 1))
     sink.put(backend?.flags ?? 0)
     sink.put(backend?.durabilityMax ?? 0)
+    sink.put(UInt32(backend?.answersQueries == true ? 1 : 0))
     sink.put(UInt32(schema == nil ? 0 : 1))
     sink.put(schema?.flags ?? 0)
     sink.put(UInt32(schema?.hasCanonicalForm == true ? 1 : 0))
@@ -190,6 +193,7 @@ extension PluginFacts: WirePayload {
     let hasBackend = reader.u32() != 0
     backend.flags = reader.u32()
     backend.durabilityMax = reader.u32()
+    backend.answersQueries = reader.u32() != 0
     if hasBackend { self.backend = backend }
     var schema = Schema()
     let hasSchema = reader.u32() != 0

@@ -119,6 +119,25 @@ public struct ReceivedCall {
     return made.map { ($0.0, $0.2) }
   }
 
+  public static func query(
+    _ frame: inout Frame, staysInFrame: Bool
+  ) -> (received: ReceivedCall, query: UnsafeMutablePointer<bp_query>)? {
+    let token = frame.id
+    let made = make(&frame, bp_query.self, staysInFrame: staysInFrame) { reader, call, _ in
+      var query = bp_query()
+      query.size = UInt32(MemoryLayout<bp_query>.size)
+      query.flags = reader.u32()
+      query.limit = reader.u32()
+      query.offset = reader.u64()
+      call.initialize(to: reader.call())
+      query.token = token
+      query.call = UnsafePointer(call)
+      query.prefix = reader.view()
+      return query
+    }
+    return made.map { ($0.0, $0.2) }
+  }
+
   public static func judgement(
     _ frame: inout Frame, staysInFrame: Bool
   ) -> (

@@ -68,6 +68,8 @@ extension Connection {
       return send(kind, id, ReadResultPayload(raw.assumingMemoryBound(to: bp_read_result.self)), isUrgent: true)
     case .scan where holds(bp_scan_result.self):
       return send(kind, id, ScanResultPayload(raw.assumingMemoryBound(to: bp_scan_result.self)), isUrgent: true)
+    case .query where holds(bp_query_result.self):
+      return send(kind, id, QueryResultPayload(raw.assumingMemoryBound(to: bp_query_result.self)), isUrgent: true)
     case .verdict where holds(bp_verdict.self):
       return send(
         kind, id, VerdictPayload(raw.assumingMemoryBound(to: bp_verdict.self), message ?? MessageViews()),
@@ -134,24 +136,39 @@ private struct ScanResultPayload: WirePayload {
   func put<Sink: WireSink>(into sink: inout Sink) {
     sink.put(ResultShape.scan.rawValue)
     sink.put(result.pointee.result)
-    let stride = Int(result.pointee.item_size)
-    // A result without items may leave the stride out.
-    let count =
-      stride >= MemoryLayout<bp_scan_item>.size && result.pointee.items != nil ? result.pointee.items_count : 0
-    sink.put(count)
-    for index in 0..<Int(count) {
-      let item = UnsafeRawPointer(result.pointee.items!).loadUnaligned(
-        fromByteOffset: index * stride, as: bp_scan_item.self)
-      sink.put(item.uri)
-      sink.put(item.ts_ms)
-      sink.put(item.version)
-      sink.put(item.size_bytes)
-      sink.put(item.content)
-    }
+    sink.put(items: result.pointee.items, result.pointee.items_count, result.pointee.item_size)
     sink.put(result.pointee.cursor)
   }
 
   static let itemBytesMin = 32
+}
+
+private struct QueryResultPayload: WirePayload {
+  let result: UnsafePointer<bp_query_result>
+  init(_ result: UnsafePointer<bp_query_result>) { self.result = result }
+
+  func put<Sink: WireSink>(into sink: inout Sink) {
+    sink.put(ResultShape.query.rawValue)
+    sink.put(result.pointee.result)
+    sink.put(items: result.pointee.items, result.pointee.items_count, result.pointee.item_size)
+    sink.put(result.pointee.total)
+  }
+}
+
+extension WireSink {
+  fileprivate mutating func put(items: UnsafePointer<bp_scan_item>?, _ count: UInt32, _ stride: UInt32) {
+    // A result without items may leave the stride out.
+    guard let items, Int(stride) >= MemoryLayout<bp_scan_item>.size else { return put(UInt32(0)) }
+    put(count)
+    for index in 0..<Int(count) {
+      let item = UnsafeRawPointer(items).loadUnaligned(fromByteOffset: index * Int(stride), as: bp_scan_item.self)
+      put(item.uri)
+      put(item.ts_ms)
+      put(item.version)
+      put(item.size_bytes)
+      put(item.content)
+    }
+  }
 }
 
 private struct VerdictPayload: WirePayload {
@@ -251,6 +268,7 @@ public enum ReceivedResult {
       lend(&result, body)
       return true
     case .scan: return scan(&reader, shape, body)
+    case .query: return query(&reader, shape, body)
     case .verdict: return verdict(&reader, shape, message, body)
     case .list: return list(&reader, shape, body)
     }
@@ -275,9 +293,37 @@ public enum ReceivedResult {
   ) -> Bool {
     var result = bp_scan_result()
     result.result = reader.result(of: bp_scan_result.self)
-    let count = shape == .scan ? reader.count(bytesEach: ScanResultPayload.itemBytesMin) : 0
-    let items = UnsafeMutablePointer<bp_scan_item>.allocate(capacity: max(1, count))
+    let items = items(&reader, isThere: shape == .scan)
     defer { items.deallocate() }
+    result.items = UnsafePointer(items.baseAddress)
+    result.items_count = UInt32(items.count)
+    result.item_size = UInt32(MemoryLayout<bp_scan_item>.stride)
+    if shape == .scan { result.cursor = reader.view() }
+    guard accept(shape, .scan, reader, &result.result) else { return false }
+    lend(&result, body)
+    return true
+  }
+
+  private static func query(
+    _ reader: inout WireReader, _ shape: ResultShape, _ body: (UnsafePointer<bp_result>) -> Void
+  ) -> Bool {
+    var result = bp_query_result()
+    result.result = reader.result(of: bp_query_result.self)
+    let items = items(&reader, isThere: shape == .query)
+    defer { items.deallocate() }
+    result.items = UnsafePointer(items.baseAddress)
+    result.items_count = UInt32(items.count)
+    result.item_size = UInt32(MemoryLayout<bp_scan_item>.stride)
+    if shape == .query { result.total = reader.u64() }
+    guard accept(shape, .query, reader, &result.result) else { return false }
+    lend(&result, body)
+    return true
+  }
+
+  /// The caller deallocates them.
+  private static func items(_ reader: inout WireReader, isThere: Bool) -> UnsafeMutableBufferPointer<bp_scan_item> {
+    let count = isThere ? reader.count(bytesEach: ScanResultPayload.itemBytesMin) : 0
+    let items = UnsafeMutableBufferPointer<bp_scan_item>.allocate(capacity: count)
     for index in 0..<count {
       var item = bp_scan_item()
       item.uri = reader.view()
@@ -285,15 +331,9 @@ public enum ReceivedResult {
       item.version = reader.u64()
       item.size_bytes = reader.u64()
       item.content = reader.u32()
-      (items + index).initialize(to: item)
+      items.initializeElement(at: index, to: item)
     }
-    result.items = UnsafePointer(items)
-    result.items_count = UInt32(count)
-    result.item_size = UInt32(MemoryLayout<bp_scan_item>.stride)
-    if shape == .scan { result.cursor = reader.view() }
-    guard accept(shape, .scan, reader, &result.result) else { return false }
-    lend(&result, body)
-    return true
+    return items
   }
 
   private static func verdict(

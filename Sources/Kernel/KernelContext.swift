@@ -1,3 +1,4 @@
+import ListQuery
 import Synchronization
 
 /// What instances and requests need of the kernel: one for each kernel, made before the first instance.
@@ -31,6 +32,9 @@ final class KernelContext: Sendable {
   let bodySizeBytesMax = Atomic<Int>(16 << 20)
   let listPageRecordsMax = Atomic<Int>(10_000)
   let readMultiMax = Atomic<Int>(50)
+  /// What one list may use, and how often lists needed more, by the setting's key.
+  let listBounds = Mutex(ListBounds())
+  let listRefusals = Mutex<[String: UInt64]>([:])
   /// How isolated plugins are kept alive: for those that are made from now on.
   let isolation = Mutex(IsolationSettings(hostExecutable: IsolationSettings.besideThisExecutable))
   /// Slots that are compared with their predecessor.
@@ -62,6 +66,11 @@ final class KernelContext: Sendable {
     bodySizeBytesMax.store(limits.bodySizeBytesMax, ordering: .relaxed)
     listPageRecordsMax.store(limits.listPageRecordsMax, ordering: .relaxed)
     readMultiMax.store(limits.batchMessagesMax, ordering: .relaxed)
+    listBounds.withLock {
+      $0 = ListBounds(
+        sortRecordsMax: limits.listSortRecordsMax, sortBytesMax: limits.listSortSizeBytesMax,
+        patternTime_ms: limits.listPatternTimeMs)
+    }
     repairs.journalSizeBytesMax.store(node.repair.journalSizeBytesMax, ordering: .relaxed)
     repairs.batchUnitsMax.store(node.repair.batchUnitsMax, ordering: .relaxed)
   }

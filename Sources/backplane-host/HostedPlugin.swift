@@ -28,6 +28,7 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
     var apply = BP_MODE_ASYNC
     var read = BP_MODE_ASYNC
     var scan = BP_MODE_ASYNC
+    var query = BP_MODE_ASYNC
     var judge = BP_MODE_ASYNC
   }
 
@@ -71,6 +72,7 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
     case .apply: return apply(&frame)
     case .judge: return judge(&frame)
     case .scan: return scan(&frame)
+    case .query: return query(&frame)
     case .nodeCompleted: return nodeCalls.completed(frame.id, frame.payload)
     case .nodeChunk: return nodeCalls.item(frame.id, frame.payload)
     case .cancel:
@@ -138,6 +140,24 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
     } else {
       function(loaded.pointer, scan)
       if mode == BP_MODE_DIRECT, calls.isOpen(token) { broke(&modes.scan, "scan", token) }
+    }
+    return true
+  }
+
+  private func query(_ frame: inout Frame) -> Bool {
+    let token = frame.id
+    let mode = modes.query
+    guard let (received, query) = ReceivedCall.query(&frame, staysInFrame: mode == BP_MODE_DIRECT) else {
+      return false
+    }
+    calls.open(token, CallTable.Call(received: received, shape: .query))
+    guard let function = loaded.queries?.pointee.query else { return refuse(token) }
+    if mode == BP_MODE_BLOCKING {
+      let request = Unchecked(query)
+      blocking.submit { [loaded] in function(loaded.pointer, request.value) }
+    } else {
+      function(loaded.pointer, query)
+      if mode == BP_MODE_DIRECT, calls.isOpen(token) { broke(&modes.query, "query", token) }
     }
     return true
   }
@@ -256,6 +276,7 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
       modes.apply = backend.pointee.apply_mode
       modes.read = backend.pointee.read_mode
       modes.scan = backend.pointee.scan_mode
+      modes.query = loaded.queries?.pointee.mode ?? BP_MODE_ASYNC
     }
     if let schema = loaded.schema {
       modes.judge = schema.pointee.judge_mode

@@ -12,6 +12,7 @@ struct LoadedPlugin: @unchecked Sendable {
   /// `bp_plugin.self`.
   private(set) var pointer: UnsafeMutableRawPointer?
   private(set) var backend: UnsafePointer<bp_backend>?
+  private(set) var queries: UnsafePointer<bp_backend_query>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
   private(set) var state: UnsafePointer<bp_state>?
@@ -74,6 +75,7 @@ struct LoadedPlugin: @unchecked Sendable {
     plugin?.pointee.destroy(pointer)
     plugin = nil
     backend = nil
+    queries = nil
     schema = nil
     transport = nil
     state = nil
@@ -87,6 +89,7 @@ struct LoadedPlugin: @unchecked Sendable {
       return plugin?.pointee.extension(pointer, view)?.assumingMemoryBound(to: type)
     }
     backend = table("backplane.backend/1", bp_backend.self)
+    queries = table("backplane.backend.query/1", bp_backend_query.self)
     schema = table("backplane.schema/1", bp_schema.self)
     transport = table("backplane.transport/1", bp_transport.self)
     state = table("backplane.state/1", bp_state.self)
@@ -95,6 +98,7 @@ struct LoadedPlugin: @unchecked Sendable {
       var about = PluginFacts.Backend()
       about.flags = backend.pointee.flags
       about.durabilityMax = backend.pointee.durability_max
+      about.answersQueries = queries != nil
       facts.backend = about
     }
     if let schema {

@@ -104,6 +104,7 @@ enum BareResult {
       case .write: MemoryLayout<bp_write_result>.size
       case .read: MemoryLayout<bp_read_result>.size
       case .scan: MemoryLayout<bp_scan_result>.size
+      case .query: MemoryLayout<bp_query_result>.size
       case .verdict: MemoryLayout<bp_verdict>.size
       case .list: MemoryLayout<bp_list_result>.size
       }

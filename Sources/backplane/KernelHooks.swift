@@ -48,9 +48,10 @@ enum KernelHooks {
 
   /// Runs the conformance suite of the file's kinds in a child process, with the configuration given or the suite's own.
   static func checkPlugin(
-    _ file: String, seed: UInt64, configuration: String?, timeoutMs: Int
+    _ file: String, seed: UInt64, configuration: String?, extent: Extent, only: [String], timeoutMs: Int
   ) async throws -> ConformanceReport {
-    try PluginCheckRun.run(file, seed: seed, configuration: configuration, timeoutMs: timeoutMs)
+    try PluginCheckRun.run(
+      file, seed: seed, configuration: configuration, extent: extent, only: only, timeoutMs: timeoutMs)
   }
 
   /// Lets every slot's plugin judge its configuration in a probe; one result a slot.

@@ -17,6 +17,8 @@ public final class TestBackend: @unchecked Sendable {
   public let table: UnsafePointer<bp_backend>
   private let instance: bp_instance
   private var isStarted = false
+  /// Goes with every call that is made from now on; lives as long as they do.
+  public var header: UnsafePointer<bp_call>?
 
   public init<P: DirectBackend>(
     _ type: P.Type, _ configuration: String = "{}", stateDirectory: String = "", purpose: UInt32 = BP_PURPOSE_SERVE
@@ -66,8 +68,10 @@ public final class TestBackend: @unchecked Sendable {
     if code != BP_OK { throw Refused(code: code, lines: lines) }
   }
 
-  public func start() throws {
-    try report { plugin.pointee.start(plugin.pointee.`self`, 0, $0) }
+  /// `withinMs`: the host's limit; nil: none.
+  public func start(withinMs: UInt64? = nil) throws {
+    let deadlineNs = withinMs.map { monotonicNs() + $0 * 1_000_000 } ?? 0
+    try report { plugin.pointee.start(plugin.pointee.`self`, deadlineNs, $0) }
     isStarted = true
   }
 
@@ -89,6 +93,13 @@ public final class TestBackend: @unchecked Sendable {
     }
   }
 
+  /// Stops without waiting for what is open.
+  public func stopNow() throws {
+    guard isStarted else { return }
+    isStarted = false
+    try report { plugin.pointee.stop(plugin.pointee.`self`, .max, $0) }
+  }
+
   deinit {
     try? stop()
     plugin.pointee.destroy(plugin.pointee.`self`)
@@ -107,7 +118,7 @@ public final class TestBackend: @unchecked Sendable {
       raw.append(
         bp_unit(
           size: .size(of: bp_unit.self), ops_count: UInt32(unit.count), ops: unit.rawOps, token: register(call),
-          call: nil, ts_ms: unit.timestampMs, version: unit.version))
+          call: header, ts_ms: unit.timestampMs, version: unit.version))
       keepAlive(unit, until: call)
     }
     raw.withUnsafeBufferPointer { table.pointee.apply(plugin.pointee.`self`, $0.baseAddress, UInt32($0.count)) }
@@ -124,6 +135,9 @@ public final class TestBackend: @unchecked Sendable {
     }
   }
 
+  /// The caller gives up.
+  public func cancel(_ call: PendingCall) { plugin.pointee.cancel?(plugin.pointee.`self`, token(of: call)) }
+
   public func apply(_ ops: [Op], timestampMs: UInt64 = 1, version: UInt64 = 1) -> Answer {
     submit([LocalUnit(ops, timestampMs: timestampMs, version: version)])[0].wait()
   }
@@ -132,11 +146,30 @@ public final class TestBackend: @unchecked Sendable {
     let call = PendingCall(.read)
     uri.withView { view in
       var request = bp_read(
-        size: .size(of: bp_read.self), flags: flags, token: register(call), call: nil, uri: view)
+        size: .size(of: bp_read.self), flags: flags, token: register(call), call: header, uri: view)
       table.pointee.read(plugin.pointee.`self`, &request, 1)
       _ = call.wait()
     }
     return call.wait()
+  }
+
+  /// Reads in one call; the answers in order.
+  public func read(together uris: [String]) -> [Answer] {
+    let calls = uris.map { _ in PendingCall(.read) }
+    let text = uris.flatMap(\.utf8)
+    text.withUnsafeBufferPointer { bytes in
+      var start = 0
+      let requests = zip(uris, calls).map { uri, call in
+        defer { start += uri.utf8.count }
+        return bp_read(
+          size: .size(of: bp_read.self), flags: 0, token: register(call), call: nil,
+          uri: bp_view(BorrowedBytes(rebasing: bytes[start..<(start + uri.utf8.count)])))
+      }
+      table.pointee.read(plugin.pointee.`self`, requests, UInt32(requests.count))
+      // The views are valid until all are completed.
+      for call in calls { _ = call.wait() }
+    }
+    return calls.map { $0.wait() }
   }
 
   public func page(_ prefix: String, cursor: [UInt8] = [], limit: Int = 100) -> Answer {
@@ -149,6 +182,23 @@ public final class TestBackend: @unchecked Sendable {
         table.pointee.scan(plugin.pointee.`self`, &request)
         _ = call.wait()
       }
+    }
+    return call.wait()
+  }
+
+  /// A page from the middle and the total, of a backend that answers queries.
+  public func query(_ prefix: String, offset: UInt64 = 0, limit: UInt32 = 100) -> Answer {
+    let id: StaticString = "backplane.backend.query/1"
+    let table = plugin.pointee.extension(
+      plugin.pointee.`self`, bp_view(data: id.utf8Start, size: UInt64(id.utf8CodeUnitCount))
+    )!.assumingMemoryBound(to: bp_backend_query.self)
+    let call = PendingCall(.query)
+    prefix.withView { prefix in
+      var request = bp_query(
+        size: .size(of: bp_query.self), flags: 0, token: register(call), call: nil, prefix: prefix, offset: offset,
+        limit: limit, reserved: 0)
+      table.pointee.query(plugin.pointee.`self`, &request)
+      _ = call.wait()
     }
     return call.wait()
   }

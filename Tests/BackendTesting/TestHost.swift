@@ -24,12 +24,15 @@ public struct Answer: Sendable {
   public var code: bp_code = BP_OK
   public var message = ""
   public var isRetryable = false
+  public var retryAfterMs: UInt32 = 0
   public var durability: UInt32 = 0
   public var absentCount: UInt32 = 0
   public var failedOp: UInt32 = 0
   public var record: Record?
   public var items: [Item] = []
   public var cursor: [UInt8] = []
+  /// Of a query.
+  public var total: UInt64 = 0
 }
 
 /// A call that the host waits for.
@@ -38,6 +41,7 @@ public final class PendingCall: Sendable {
     case write
     case read
     case scan
+    case query
   }
 
   let kind: Kind
@@ -88,6 +92,10 @@ func register(_ call: PendingCall) -> bp_token {
   }
 }
 
+func token(of call: PendingCall) -> bp_token {
+  registry.withLock { registry in registry.calls.first { $0.value === call }?.key ?? 0 }
+}
+
 func registerInstance() -> bp_instance {
   registry.withLock { registry in
     registry.next += 2
@@ -121,6 +129,7 @@ private func complete(_ token: bp_token, _ result: UnsafePointer<bp_result>) {
   answer.code = result.pointee.code
   answer.message = result.pointee.message.text
   answer.isRetryable = result.pointee.flags & BP_RETRYABLE != 0
+  answer.retryAfterMs = result.pointee.retry_after_ms
   let raw = UnsafeRawPointer(result)
   switch call.kind {
   case .write:
@@ -138,17 +147,25 @@ private func complete(_ token: bp_token, _ result: UnsafePointer<bp_result>) {
   case .scan:
     let page = raw.assumingMemoryBound(to: bp_scan_result.self).pointee
     if answer.code == BP_OK {
-      for index in 0..<Int(page.items_count) {
-        let item = page.items[index]
-        answer.items.append(
-          Answer.Item(
-            uri: item.uri.text, timestampMs: item.ts_ms, version: item.version, sizeBytes: item.size_bytes,
-            content: item.content))
-      }
+      answer.items = items(page.items, page.items_count)
       answer.cursor = page.cursor.array
+    }
+  case .query:
+    let page = raw.assumingMemoryBound(to: bp_query_result.self).pointee
+    if answer.code == BP_OK {
+      answer.items = items(page.items, page.items_count)
+      answer.total = page.total
     }
   }
   call.complete(answer)
+}
+
+private func items(_ first: UnsafePointer<bp_scan_item>?, _ count: UInt32) -> [Answer.Item] {
+  UnsafeBufferPointer(start: first, count: Int(count)).map { item in
+    Answer.Item(
+      uri: item.uri.text, timestampMs: item.ts_ms, version: item.version, sizeBytes: item.size_bytes,
+      content: item.content)
+  }
 }
 
 // One constant for the process. nonisolated(unsafe): written once by its initialiser, then only read.

@@ -25,6 +25,7 @@ struct CapabilityTable {
       add("scan", mode(table.scan_mode))
       add("atomic units", table.flags & BP_BACKEND_ATOMIC != 0 ? "yes" : "no")
       add("keeps versions", table.flags & BP_BACKEND_VERSIONS != 0 ? "yes" : "no")
+      add("records are another node's", table.flags & BP_BACKEND_REMOTE != 0 ? "yes" : "no")
       add("durability at best", Durability(rawValue: table.durability_max).map { "\($0)" } ?? "\(table.durability_max)")
       add("records outlive the instance", bench.plugin.isVolatile ? "no" : "yes")
       add("is replaced without loss", replacement(host))

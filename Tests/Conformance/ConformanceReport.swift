@@ -5,6 +5,7 @@ public struct Check: Codable, Sendable, Equatable {
   public var passed: Bool
   /// For a failure: what was wrong, with the seed and the smallest trace where there is one. Else a remark or empty.
   public var detail: String
+  public var takenMs = 0
 
   /// Details are cut here: they travel over a pipe and are read by people.
   static let detailCharactersMax = 4_000

@@ -9,21 +9,30 @@ public struct ConformanceSuite: Sendable {
   let plugin: PluginUnderTest
   let seed: UInt64
   let ownsProcess: Bool
+  let extent: Extent
+  let only: [String]
 
   /// - `seed`: chooses the random cases.
-  /// - `ownsProcess`: nobody else makes threads or opens descriptors in this process, so they may be counted.
-  public init(_ plugin: PluginUnderTest, seed: UInt64, ownsProcess: Bool) {
+  /// - `ownsProcess`: nobody else makes threads, opens descriptors or takes memory in this process, so they may be
+  ///   counted.
+  /// - `extent`: how much is done.
+  /// - `only`: names of checks, or what their names begin with before a dot; others are left out. Empty: all.
+  public init(
+    _ plugin: PluginUnderTest, seed: UInt64, ownsProcess: Bool, extent: Extent = .quick, only: [String] = []
+  ) {
     self.plugin = plugin
     self.seed = seed
     self.ownsProcess = ownsProcess
+    self.extent = extent
+    self.only = only
   }
 
   /// Runs everything. `observe` is called in order, on any thread.
   public func run(
     _ observe: @escaping @Sendable (ConformanceProgress) -> Void = { _ in }
   ) async -> ConformanceReport {
-    let recording = Recording(seed: seed, observe)
-    let bench = Workbench(plugin, recording, seed: seed, ownsProcess: ownsProcess)
+    let recording = Recording(seed: seed, only: only, observe)
+    let bench = Workbench(plugin, recording, seed: seed, ownsProcess: ownsProcess, extent: extent)
     guard await EntryChecks(bench).run() else { return recording.report }
     await CapabilityTable(bench).fill()
     // Without an accepted configuration nothing can be started: one failure, not twenty.

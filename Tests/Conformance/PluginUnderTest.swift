@@ -18,16 +18,20 @@ public struct PluginUnderTest: @unchecked Sendable {
   /// The configuration to test with, one JSON object. nil: `{"url": "<scheme>://"}` for a backend, else `{}`. Whatever
   /// it names is written to.
   public var configuration: String?
+  /// How a process is started that opens the plugin and calls `CrashWriter.run`, to be killed; nil: that is not tried.
+  public var crashCommand: (@Sendable (CrashOrder) throws -> CrashCommand)?
   /// Absolute path of an existing, empty directory. State directories are made in it and removed again.
   public var scratchDirectory: String
 
   public init(
     entry: UnsafePointer<bp_entry>, scratchDirectory: String, schemes: [String] = [], listeners: [String] = [],
     isVolatile: Bool = false, stateVersion: UInt32? = nil, configurationSchema: String? = nil,
-    configuration: String? = nil, entryAgain: (@Sendable () -> UnsafePointer<bp_entry>?)? = nil
+    configuration: String? = nil, entryAgain: (@Sendable () -> UnsafePointer<bp_entry>?)? = nil,
+    crashCommand: (@Sendable (CrashOrder) throws -> CrashCommand)? = nil
   ) {
     self.entry = entry
     self.entryAgain = entryAgain
+    self.crashCommand = crashCommand
     self.schemes = schemes
     self.listeners = listeners
     self.isVolatile = isVolatile

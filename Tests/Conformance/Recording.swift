@@ -12,21 +12,30 @@ final class Recording: Sendable {
   }
 
   private let state: Mutex<State>
+  private let only: [String]
   private let observe: @Sendable (ConformanceProgress) -> Void
 
-  init(seed: UInt64, _ observe: @escaping @Sendable (ConformanceProgress) -> Void) {
+  init(seed: UInt64, only: [String], _ observe: @escaping @Sendable (ConformanceProgress) -> Void) {
     state = Mutex(State(report: ConformanceReport(seed: seed)))
+    self.only = only
     self.observe = observe
+  }
+
+  private func isWanted(_ name: String) -> Bool {
+    only.isEmpty || only.contains { name == $0 || name.hasPrefix($0 + ".") }
   }
 
   var report: ConformanceReport { state.withLock { $0.report } }
 
-  /// Runs one check: it passes with what `body` returns as a remark, and fails with what it throws.
+  /// Runs one check: it passes with what `body` returns as a remark, and fails with what it throws. One that is not
+  /// wanted passes and is not mentioned.
   @discardableResult
   func check(_ name: String, _ body: () async throws -> String) async -> Bool {
+    guard isWanted(name) else { return true }
     state.withLock { $0.current = name }
     observe(.began(name))
-    let check: Check
+    let start = ContinuousClock.now
+    var check: Check
     do {
       check = Check(name: name, passed: true, detail: try await body())
     } catch let failure as Failure {
@@ -34,9 +43,11 @@ final class Recording: Sendable {
     } catch {
       check = Check(name: name, passed: false, detail: "\(error)")
     }
-    state.withLock { $0.report.checks.append(check) }
-    observe(.ended(check))
-    return check.passed
+    check.takenMs = Int((ContinuousClock.now - start) / .milliseconds(1))
+    let ended = check
+    state.withLock { $0.report.checks.append(ended) }
+    observe(.ended(ended))
+    return ended.passed
   }
 
   func add(_ capability: Capability) {

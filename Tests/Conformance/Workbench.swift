@@ -10,13 +10,15 @@ final class Workbench: Sendable {
   let seed: UInt64
   /// Whether counts of threads and descriptors mean anything: nobody else works in this process.
   let ownsProcess: Bool
+  let extent: Extent
   private let directoriesCount = Mutex(0)
 
-  init(_ plugin: PluginUnderTest, _ recording: Recording, seed: UInt64, ownsProcess: Bool) {
+  init(_ plugin: PluginUnderTest, _ recording: Recording, seed: UInt64, ownsProcess: Bool, extent: Extent) {
     self.plugin = plugin
     self.recording = recording
     self.seed = seed
     self.ownsProcess = ownsProcess
+    self.extent = extent
   }
 
   /// A new, empty directory.

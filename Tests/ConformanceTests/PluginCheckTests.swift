@@ -4,8 +4,8 @@ import Testing
 /// `backplane plugin check` as a user runs it. One after the other: each counts its threads and takes a while.
 @Suite(.serialized) struct PluginCheckTests {
   static let bundled = [
-    "libbackplane-backend-memory.so", "libbackplane-backend-sqlite.so", "libbackplane-backend-files.so",
-    "libbackplane-schema-permissive.so", "libbackplane-transport-http.so",
+    "libbackplane-backend-memory.so", "libbackplane-backend-sqlite.so", "libbackplane-schema-permissive.so",
+    "libbackplane-transport-http.so", "libbackplane-backend-files.so",
   ]
   static var built: [String] {
     bundled.map { "\(Tool.products)/\($0)" }.filter { FileManager.default.fileExists(atPath: $0) }
@@ -46,12 +46,31 @@ import Testing
     }
   }
 
-  @Test func leaksAreCounted() async throws {
+  @Test(arguments: [
+    ("leak", "life-cycle.resources", "descriptors went from"),
+    ("lose-memory", "backend.growth", "memory from malloc grew by"),
+    ("forgets", "backend.crash", "was acknowledged, and a read of mutable://conformance/crash/"),
+    ("forgets", "backend.no-room", "was not there after a new start"),
+  ])
+  func whatOneProcessCannotSeeFails(_ fault: String, _ check: String, _ text: String) async throws {
     let folder = TestFolder()
-    let (status, answer) = try await CheckAnswer.of(try await compile("leak", in: folder))
+    let (status, answer) = try await CheckAnswer.of(
+      try await compile(fault, in: folder), "--only", check, "--only", "backend.overwrite")
     #expect(status == 1)
-    #expect(answer.failures.map(\.name) == ["life-cycle.resources"], "\(answer.failures)")
-    #expect(answer.failures.first?.detail.contains("descriptors went from") == true)
+    #expect(answer.failures.map(\.name) == [check], "\(answer.failures)")
+    #expect(answer.failures.first?.detail.contains(text) == true, "\(answer.failures)")
+  }
+
+  /// What a SQLite file was told, whatever the durability asked for.
+  @Test(.enabled(if: !missing.contains("libbackplane-backend-sqlite.so")), arguments: ["disk", "os"])
+  func killsLoseNothing(_ durability: String) async throws {
+    let folder = TestFolder()
+    let (_, answer) = try await CheckAnswer.of(
+      Tool.products + "/libbackplane-backend-sqlite.so", "--only", "backend.crash", "--only", "backend.no-room",
+      "--configuration", #"{"url":"sqlite://\#(folder.path)/records.sqlite3","durability":"\#(durability)"}"#)
+    #expect(answer.failures.map { "\($0.name): \($0.detail)" } == [])
+    #expect(answer.checks.map(\.name) == ["load", "backend.crash", "backend.no-room"])
+    #expect(answer.checks.last?.detail.contains("said: ") == true)
   }
 
   @Test func aPluginInCPasses() async throws {
@@ -74,6 +93,9 @@ import Testing
     #expect(answer.checks.first?.detail.contains(file) == true)
     #expect(try await Tool.run(Tool.backplane, ["plugin", "check", folder.path + "/none.so"]).status == 64)
     #expect(try await Tool.run(Tool.backplane, ["plugin", "check", file, "--timeout", "0"]).status == 64)
+    let unknown = ["plugin", "check", Tool.products + "/" + PluginCheckTests.bundled[0], "--only", "nothing"]
+    let ending = try await Tool.run(Tool.backplane, unknown)
+    #expect(ending.status == 64 && ending.error.contains("no check is called nothing"), "\(ending)")
   }
 
   /// Toys/backend.c with one fault, as an author without Swift would build it.

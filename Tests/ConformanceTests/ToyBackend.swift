@@ -17,6 +17,16 @@ final class ToyBackend: DirectBackend, HandsOverState {
     case foldsCase = "folds-case"
     /// The seventh overwrite of any record is lost: no trace that names a rule finds it.
     case losesTheSeventh = "loses-the-seventh"
+    case hidesTimesInScans = "hides-times-in-scans"
+    /// A scan ends after a thousand records.
+    case scansAThousand = "scans-a-thousand"
+    case cutsLargeData = "cuts-large-data"
+    case refusesLargeDataSilently = "refuses-large-data-silently"
+    /// Acknowledged before it can be read.
+    case acknowledgesEarly = "acknowledges-early"
+    case confusesBatches = "confuses-batches"
+    case countsWithoutLast = "counts-without-last"
+    case pagesBackwards = "pages-backwards"
     // Of a handover.
     case forgetsDeletions = "forgets-deletions"
     case losesLateWrites = "loses-late-writes"
@@ -29,11 +39,15 @@ final class ToyBackend: DirectBackend, HandsOverState {
     var url: String
   }
 
-  static var modes: BackendModes { BackendModes(apply: .direct, read: .direct, scan: .direct, durability: .memory) }
+  static var modes: BackendModes {
+    BackendModes(apply: .direct, read: .direct, scan: .direct, query: .direct, durability: .memory)
+  }
   static var threads: Int { 1 }
 
   private struct State {
     var records: [String: Record] = [:]
+    /// What reads find when it is not the records themselves.
+    var shown: [String: Record] = [:]
     var overwritesCount = 0
     /// URIs that have changed since a snapshot was begun; nil: none was.
     var changed: Set<String>?
@@ -93,6 +107,9 @@ final class ToyBackend: DirectBackend, HandsOverState {
 
   private func apply(_ unit: UnitCall) {
     if fault == .losesRaces { return applyWithoutLock(unit) }
+    if fault == .refusesLargeDataSilently, (0..<unit.count).contains(where: { unit[$0].data.size > 60_000 }) {
+      return unit.fail(Failure(code: BP_RESOURCE_EXHAUSTED, "too large"))
+    }
     if state.withLock({ $0.isExporting }) { return unit.fail(.unavailable("records are being handed over")) }
     let failed = state.withLock { state in
       let failed = apply(unit, to: &state)
@@ -102,7 +119,12 @@ final class ToyBackend: DirectBackend, HandsOverState {
       return failed
     }
     if let failed { return unit.preconditionFailed(op: failed) }
+    guard fault == .acknowledgesEarly else { return complete(unit) }
+    // After the completion the unit is no longer there.
+    let uris = (0..<unit.count).map { key(unit[$0].uri.text) }
     complete(unit)
+    usleep(300)
+    state.withLock { state in for uri in uris { state.shown[uri] = state.records[uri] } }
   }
 
   /// Looks and writes in two steps.
@@ -142,8 +164,10 @@ final class ToyBackend: DirectBackend, HandsOverState {
           if fault == .losesOverwrites { continue }
           if fault == .losesTheSeventh, next.overwritesCount == 7 { continue }
         }
+        let isCut = fault == .cutsLargeData && data.count > 60_000
         next.records[uri] = Record(
-          data: data, content: content, timestampMs: fault == .forgetsTimestamps ? 0 : unit.timestampMs,
+          data: isCut ? Array(data.prefix(60_000)) : data, content: content,
+          timestampMs: fault == .forgetsTimestamps ? 0 : unit.timestampMs,
           version: unit.version)
       case .delete: if next.records.removeValue(forKey: uri) == nil { absentCount += 1 }
       }
@@ -157,12 +181,35 @@ final class ToyBackend: DirectBackend, HandsOverState {
 
   func read(_ call: ReadCall) {
     let uri = key(String(decoding: call.uri, as: UTF8.self))
-    guard let record = state.withLock({ $0.records[uri] }) else { return call.notFound() }
+    guard let record = state.withLock({ fault == .acknowledgesEarly ? $0.shown[uri] : $0.records[uri] }) else {
+      return call.notFound()
+    }
     record.data.withUnsafeBufferPointer {
       call.found(
         timestampMs: record.timestampMs, version: record.version, content: record.content,
         data: call.isWithoutData ? BorrowedBytes(start: nil, count: 0) : $0)
     }
+  }
+
+  func read(_ batch: ReadBatch) {
+    for index in 0..<batch.count {
+      guard fault == .confusesBatches else {
+        read(batch[index])
+        continue
+      }
+      // The answer that is the next one's.
+      let uri = key(String(decoding: batch[(index + 1) % batch.count].uri, as: UTF8.self))
+      let data = state.withLock { $0.records[uri] }?.data ?? []
+      data.withUnsafeBufferPointer { batch[index].found(timestampMs: 1, version: 1, content: .json, data: $0) }
+    }
+  }
+
+  func query(_ call: QueryCall) {
+    let prefix = String(decoding: call.prefix, as: UTF8.self)
+    var found = state.withLock { $0.records }.filter { $0.key.hasPrefix(prefix) }.sorted { $0.key < $1.key }
+    if fault == .pagesBackwards { found.reverse() }
+    let total = found.count - (fault == .countsWithoutLast && !found.isEmpty ? 1 : 0)
+    withItems(found.dropFirst(call.offset).prefix(call.limit)) { call.page($0, total: total) }
   }
 
   func scan(_ call: ScanCall) {
@@ -171,6 +218,7 @@ final class ToyBackend: DirectBackend, HandsOverState {
     var found = state.withLock { $0.records }.filter { $0.key.hasPrefix(prefix) || prefix.hasPrefix($0.key + "/") }
       .sorted { $0.key < $1.key }
     if fault != .scansTooMuch { found.removeAll { !$0.key.hasPrefix(prefix) } }
+    if fault == .scansAThousand { found = Array(found.prefix(1_000)) }
     if fault == .scansByOffset {
       found.removeFirst(min(found.count, Int(cursor) ?? 0))
     } else if !cursor.isEmpty {
@@ -180,6 +228,14 @@ final class ToyBackend: DirectBackend, HandsOverState {
     let next =
       found.count <= call.limit
       ? "" : fault == .scansByOffset ? "\((Int(cursor) ?? 0) + page.count)" : page.last!.key
+    withItems(page) { items in
+      Array(next.utf8).withUnsafeBufferPointer { call.page(items, cursor: $0) }
+    }
+  }
+
+  private func withItems(
+    _ page: ArraySlice<(key: String, value: Record)>, _ body: (UnsafeBufferPointer<bp_scan_item>) -> Void
+  ) {
     let uris = page.map { Array($0.key.utf8) }
     let copies = uris.map { uri in
       let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: max(1, uri.count))
@@ -189,13 +245,12 @@ final class ToyBackend: DirectBackend, HandsOverState {
     defer { for copy in copies { copy.deallocate() } }
     let items = zip(page, zip(copies, uris)).map { record, uri in
       bp_scan_item(
-        uri: bp_view(data: uri.0.baseAddress, size: UInt64(uri.1.count)), ts_ms: record.value.timestampMs,
+        uri: bp_view(data: uri.0.baseAddress, size: UInt64(uri.1.count)),
+        ts_ms: fault == .hidesTimesInScans ? 0 : record.value.timestampMs,
         version: record.value.version, size_bytes: UInt64(record.value.data.count),
         content: record.value.content.rawValue, reserved: 0)
     }
-    items.withUnsafeBufferPointer { items in
-      Array(next.utf8).withUnsafeBufferPointer { call.page(items, cursor: $0) }
-    }
+    items.withUnsafeBufferPointer(body)
   }
 }
 
@@ -218,6 +273,7 @@ final class CarelessBackend: DirectBackend {
   func apply(_ units: UnitBatch) { toy.apply(units) }
   func read(_ call: ReadCall) { toy.read(call) }
   func scan(_ call: ScanCall) { toy.scan(call) }
+  func query(_ call: QueryCall) { toy.query(call) }
 }
 
 enum Toys {

@@ -157,7 +157,7 @@ import Testing
     whole.withUnsafeBytes { whole in
       let isTaken = ReceivedResult.with(whole, expected: .read, message: nil) { #expect($0.pointee.code == BP_OK) }
       #expect(isTaken)
-      for other: ResultShape in [.plain, .write, .scan, .verdict, .list] {
+      for other: ResultShape in [.plain, .write, .scan, .verdict, .list, .query] {
         let isTaken = ReceivedResult.with(whole, expected: other, message: nil) { _ in Issue.record("called") }
         #expect(!isTaken)
       }
@@ -206,6 +206,22 @@ import Testing
           scan.call = pointer
           scan.prefix = views[0]
           _ = connection.sendScan(&scan)
+          var query = bp_query()
+          query.call = pointer
+          query.prefix = views[0]
+          _ = connection.sendQuery(&query)
+          var item = bp_scan_item()
+          item.uri = views[0]
+          withUnsafePointer(to: &item) { item in
+            var page = bp_query_result()
+            page.result.size = UInt32(MemoryLayout<bp_query_result>.size)
+            page.items = item
+            page.items_count = 1
+            page.item_size = UInt32(MemoryLayout<bp_scan_item>.stride)
+            withUnsafePointer(to: &page) {
+              _ = connection.sendCompleted(1, .query, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
+            }
+          }
           var message = bp_message()
           message.uri = views[0]
           message.uri_received = views[0]
@@ -251,7 +267,7 @@ import Testing
     }
     func frame() -> Frame { Frame(kind: .read, id: 1, payload: payload, owned: nil, block: nil) }
     for stays in [true, false] {
-      var (a, b, c, d) = (frame(), frame(), frame(), frame())
+      var (a, b, c, d, e) = (frame(), frame(), frame(), frame(), frame())
       if let (received, unit) = ReceivedCall.unit(&a, staysInFrame: stays) {
         for index in 0..<Int(unit.pointee.ops_count) {
           look(unit.pointee.ops[index].uri)
@@ -267,18 +283,26 @@ import Testing
         look(scan.pointee.cursor)
         free(received.memory)
       }
+      if let (received, query) = ReceivedCall.query(&e, staysInFrame: stays) {
+        look(query.pointee.prefix)
+        free(received.memory)
+      }
       if let (received, _, message) = ReceivedCall.judgement(&d, staysInFrame: stays) {
         look(message.pointee.program)
         look(message.pointee.data)
         free(received.memory)
       }
     }
-    for shape: ResultShape in [.plain, .write, .read, .scan, .verdict, .list] {
+    for shape: ResultShape in [.plain, .write, .read, .scan, .verdict, .list, .query] {
       _ = ReceivedResult.with(payload, expected: shape, message: MessageViews()) { result in
         look(result.pointee.message)
         if shape == .scan {
           let scan = UnsafeRawPointer(result).assumingMemoryBound(to: bp_scan_result.self).pointee
           for index in 0..<Int(scan.items_count) { look(scan.items[index].uri) }
+        }
+        if shape == .query {
+          let page = UnsafeRawPointer(result).assumingMemoryBound(to: bp_query_result.self).pointee
+          for index in 0..<Int(page.items_count) { look(page.items[index].uri) }
         }
         if shape == .list {
           let list = UnsafeRawPointer(result).assumingMemoryBound(to: bp_list_result.self).pointee

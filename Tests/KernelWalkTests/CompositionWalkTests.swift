@@ -57,7 +57,7 @@ struct CompositionWalkTests {
       for round in 0..<100 { _ = walk.node.receive("acct://toy/\(thread)/\(round)", "1") }
     }
     #expect(eventually { walk.backends[0].records.count == 800 })
-    let batches = walk.backends[0].batches
+    let batches = walk.backends[0].unitBatches
     #expect(batches.reduce(0, +) == 800)
     #expect(batches.allSatisfy { $0 >= 1 && $0 <= ApplyQueue.unitsMax })
     #expect(eventually { walk.node.context.requests.count == 0 })
@@ -94,6 +94,26 @@ struct CompositionWalkTests {
   private static func last(_ uri: String) -> Int {
     let record = Int(uri.split(separator: "/").last!)!
     return (0..<50).last { $0 % 7 == record }!
+  }
+
+  /// Of sixty-four first writes one is accepted, and every backend has that one, also when the first in order is away.
+  @Test(arguments: [false, true])
+  func aConditionIsDecidedOnce(_ isFirstAway: Bool) throws {
+    let walk = Walk([.ownThread, .ownThread, .direct], .any)
+    if isFirstAway { walk.backends[0].fail(BP_UNAVAILABLE) }
+    let answers = Mutex<[bp_code]>([])
+    onThreads(64) { thread in
+      let code = walk.write("acct://toy/first", "once \(thread)")?.code
+      answers.withLock { $0.append(code ?? BP_UNKNOWN) }
+    }
+    let codes = answers.withLock { $0 }
+    #expect(codes.filter { $0 == BP_OK }.count == 1)
+    #expect(codes.filter { $0 == BP_FAILED_PRECONDITION }.count == 63)
+    if isFirstAway { walk.backends[0].fail(nil) }
+    #expect(eventually { walk.isLevel })
+    #expect(walk.backends[0].records.count == 1)
+    walk.expectAgreement()
+    #expect(walk.node.shutDown())
   }
 
   @Test func underAllNothingIsMissedAndNothingIsRecorded() throws {

@@ -13,7 +13,8 @@ import Testing
     #expect(throws: ListError.tooManyRecords(sortRecordsMax: 100)) {
       try collect(query, records(101), bounds: bounds)
     }
-    #expect(ListError.tooManyRecords(sortRecordsMax: 100).description.contains("100 records (sortRecordsMax)"))
+    #expect(
+      ListError.tooManyRecords(sortRecordsMax: 100).description.contains("100 records (limits.list_sort_records_max)"))
   }
 
   @Test(arguments: [ListQuery.SortKey.none, .name, .timestamp])
@@ -25,6 +26,25 @@ import Testing
     // By name the last are 999 down to 990, which are the first page, and then 99.
     #expect(page.uris.first == (key == .name ? "mutable://open/record-99" : "mutable://open/record-4989"))
     #expect(page.count == 10)
+  }
+
+  /// However many records a scan has and in whatever order they come, twice the page is held and no more.
+  @Test(arguments: [ListQuery.SortKey.none, .name, .timestamp], [false, true])
+  func whatIsHeldDoesNotGrowWithTheRecords(key: ListQuery.SortKey, isDescending: Bool) throws {
+    let count = 40_000
+    for order in 0..<3 {
+      let collector = try #require(
+        try ListCollector(ListQuery(page: 2, limit: 50, sortBy: key, isDescending: isDescending)))
+      for index in 0..<count {
+        // Rising, falling, and all over the place.
+        let number = order == 0 ? index : order == 1 ? count - index : (index * 7919) % count
+        var uri = "mutable://open/record-\(number)"
+        try uri.withUTF8 { uri in try collector.add(uri: uri, ts_ms: Int64(number)) }
+      }
+      let page = collector.finish()
+      #expect(page.total == count && page.count == 50)
+      #expect(collector.recordsHeldMost <= 200, "\(collector.recordsHeldMost) records were held")
+    }
   }
 
   @Test(arguments: [ListQuery.SortKey.none, .name, .timestamp])

@@ -17,6 +17,9 @@ public enum BuiltProducts {
   public static func plugin(_ name: String) -> String { "\(directory)/libbackplane-\(name).so" }
 
   public static let bundled = ["backend-memory", "backend-sqlite", "schema-permissive", "transport-http"]
+
+  /// Bundled too, but dropped in only by the tests that are about them: a node stages everything that lies there.
+  public static let occasional = ["backend-http", "backend-mongodb"]
 }
 
 /// A folder of its own for one test, removed with it.

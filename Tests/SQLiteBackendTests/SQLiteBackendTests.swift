@@ -72,11 +72,11 @@ private func sqlite(_ scratch: ScratchDirectory, _ settings: String = "") throws
 
   @Test func aURILongerThanACursorIsRefused() throws {
     let backend = try sqlite(scratch)
-    let fits = "a://" + String(repeating: "u", count: 4_091)
+    let fits = "a://" + String(repeating: "u", count: 4_092)
     #expect(backend.apply([.put(fits, [1])]).code == BP_OK)
     let answer = backend.apply([.put(fits + "u", [1])])
     #expect(answer.code == BP_INVALID_ARGUMENT)
-    #expect(answer.message.contains("4095"))
+    #expect(answer.message.contains("4096"))
   }
 
   @Test func preconditionsAreCheckedInsideTheUnit() throws {

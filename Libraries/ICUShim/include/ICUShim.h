@@ -39,6 +39,12 @@ void icu_shim_collator_close(icu_shim_collator *collator);
 int32_t icu_shim_collator_sort_key(
     icu_shim_collator *collator, const uint8_t *text, size_t length, uint8_t *key, int32_t capacity);
 
+/// Compares two texts as their sort keys would: negative, 0 or positive. Cheaper than a key, and much cheaper where they
+/// begin alike. `*code` is a UErrorCode.
+int32_t icu_shim_collator_compare(
+    icu_shim_collator *collator, const uint8_t *left, size_t left_length, const uint8_t *right, size_t right_length,
+    int32_t *code);
+
 /// Compiles a pattern: case-sensitive, no flags. `steps_max` bounds one match in steps of the engine, `stack_bytes_max`
 /// its backtracking stack. The caller closes it. `*out` is NULL on failure.
 int32_t icu_shim_regex_open(

@@ -77,23 +77,36 @@ public struct FoundPage: Sendable {
   }
 }
 
-extension ScanCall {
-  public func complete(_ page: FoundPage) {
-    page.text.withUnsafeBufferPointer { text in
-      withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: page.items.count) { items in
+extension FoundPage {
+  /// The page as the boundary's items, and the last URI. Both live until `body` returns.
+  fileprivate func withItems(_ body: (UnsafeBufferPointer<bp_scan_item>, _ last: BorrowedBytes) -> Void) {
+    text.withUnsafeBufferPointer { text in
+      withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: items.count) { raw in
         var start = 0
-        for (index, item) in page.items.enumerated() {
-          items.initializeElement(
+        for (index, item) in items.enumerated() {
+          raw.initializeElement(
             at: index,
             to: bp_scan_item(
               uri: bp_view(BorrowedBytes(rebasing: text[start..<item.uriEnd])), ts_ms: item.timestampMs,
               version: item.version, size_bytes: item.sizeBytes, content: item.content, reserved: 0))
-          if index + 1 < page.items.count { start = item.uriEnd }
+          if index + 1 < items.count { start = item.uriEnd }
         }
-        self.page(
-          UnsafeBufferPointer(items),
-          cursor: page.hasMore ? BorrowedBytes(rebasing: text[start...]) : BorrowedBytes(start: nil, count: 0))
+        body(UnsafeBufferPointer(raw), BorrowedBytes(rebasing: text[start...]))
       }
     }
+  }
+}
+
+extension ScanCall {
+  public func complete(_ page: FoundPage) {
+    page.withItems { items, last in
+      self.page(items, cursor: page.hasMore ? last : BorrowedBytes(start: nil, count: 0))
+    }
+  }
+}
+
+extension QueryCall {
+  public func complete(_ page: FoundPage, total: Int) {
+    page.withItems { items, _ in self.page(items, total: total) }
   }
 }

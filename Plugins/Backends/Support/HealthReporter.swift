@@ -16,8 +16,16 @@ public final class HealthReporter: Sendable {
   private let context: Context
   private let isSound = Atomic<Bool>(true)
   private let said = Mutex<String>("")
+  /// What holds when nothing is wrong.
+  private let sound = Mutex<(health: Context.Health, message: String)>((.healthy, ""))
 
   public init(_ context: Context) { self.context = context }
+
+  /// Says `health` now and whenever a problem is over: for a store that works and lacks something. Any thread.
+  public func whenSound(_ health: Context.Health, _ message: String) {
+    sound.withLock { $0 = (health, message) }
+    context.health(health, message)
+  }
 
   /// A call failed because of the store. Any thread.
   public func report(_ problem: some StoreProblem) {
@@ -39,7 +47,8 @@ public final class HealthReporter: Sendable {
       if said.isEmpty { return }
       said = ""
       isSound.store(true, ordering: .releasing)
-      context.health(.healthy)
+      let sound = sound.withLock { $0 }
+      context.health(sound.health, sound.message)
       context.log.info("the store can be used again")
     }
   }

@@ -24,6 +24,7 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
   case release = 19
   case `extension` = 20
   case grant = 21
+  case query = 22
 
   /// As an operator reads it.
   var name: String {
@@ -49,6 +50,7 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
     case .release: "release"
     case .extension: "extension"
     case .grant: "grant"
+    case .query: "query"
     }
   }
 
@@ -57,6 +59,7 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
     case .apply: self = .apply
     case .read: self = .read
     case .scan: self = .scan
+    case .query: self = .query
     case .judge: self = .judge
     case .exportState: self = .exportState
     case .importState: self = .importState

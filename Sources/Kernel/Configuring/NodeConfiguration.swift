@@ -55,6 +55,12 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
     public var batchMessagesMax: Int
     /// Most records of one page of `list`.
     public var listPageRecordsMax: Int
+    /// Most records one list holds at once.
+    public var listSortRecordsMax: Int
+    /// Most bytes one list holds for them.
+    public var listSortSizeBytesMax: Int
+    /// Longest time of all matching of one list's pattern, in milliseconds.
+    public var listPatternTimeMs: Int
     /// Most calls running in one slot at a time.
     public var inFlightPerSlotMax: Int
     /// Most requests parked while a slot is handed over.

@@ -81,6 +81,15 @@ public enum SettingCatalog {
       "limits.list_page_records_max", .integer(1...100_000), default: "1000", unit: "records",
       "Most records of one page of a list."),
     Setting(
+      "limits.list_sort_records_max", .integer(1...10_000_000), default: "1000000", unit: "records",
+      "Most records one list holds at once; a sorted one holds twice those up to its page's end."),
+    Setting(
+      "limits.list_sort_size_bytes_max", .integer(65_536...17_179_869_184), default: "268435456", unit: "bytes",
+      "Most bytes one list holds for them: URIs, keys to sort by, book-keeping."),
+    Setting(
+      "limits.list_pattern_time_ms", .integer(1...600_000), default: "1000", unit: "ms",
+      "Longest time of all matching of one list's pattern."),
+    Setting(
       "limits.in_flight_per_slot_max", .integer(1...1_000_000), default: "4096", unit: "calls",
       "Most calls running in one slot at a time."),
     Setting(

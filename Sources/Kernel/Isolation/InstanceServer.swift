@@ -116,6 +116,13 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
         request.value.pointee.token = token
         instance.backend?.pointee.scan(instance.pointer, request.value)
       }
+    case .query:
+      guard let (received, query) = ReceivedCall.query(&frame, staysInFrame: false) else { return false }
+      let request = Unchecked(query)
+      return serve(frame.id, .query, .query, received) { instance, token in
+        request.value.pointee.token = token
+        instance.queries?.pointee.query(instance.pointer, request.value)
+      }
     case .judge:
       guard let (received, call, message) = ReceivedCall.judgement(&frame, staysInFrame: false) else { return false }
       let request = Unchecked((call, message))
@@ -222,6 +229,10 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
   private func begin(_ waiting: Waiting, at target: Instance, _ lease: Lease?) {
     let operation = waiting.operation
     let fence = operation == .apply && lease != nil ? target.fence : nil
+    // Its predecessor had queries: the other side scans.
+    if operation == .query, target.backend != nil, target.queries == nil {
+      return refuse(waiting, lease, BP_UNIMPLEMENTED, "the instance answers no queries")
+    }
     guard target.admits, isOffered(operation, by: target) else {
       fence?.leave()
       if let lease, target.isClosed, instance.kernel.ring.currentNumber != lease.number {
@@ -262,24 +273,24 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     }
   }
 
-  private func refuse(_ waiting: Waiting, _ lease: Lease?) {
+  private func refuse(
+    _ waiting: Waiting, _ lease: Lease?, _ code: bp_code = BP_UNAVAILABLE,
+    _ message: StaticString = "the instance takes no calls now"
+  ) {
     waiting.received.release(connection)
     if let lease { instance.kernel.ring.release(lease) }
-    refuse(waiting.remote, waiting.shape)
+    Answers.with(code, message, retryable: code == BP_UNAVAILABLE, as: bp_list_result.self) {
+      _ = connection.sendCompleted(waiting.remote, .plain, $0)
+    }
   }
 
   private func isOffered(_ operation: Operation, by instance: Instance) -> Bool {
     switch operation {
     case .apply, .read, .scan: instance.backend != nil
+    case .query: instance.queries != nil
     case .judge: instance.schema != nil
     case .exportState, .importState: instance.stateTable != nil
     }
-  }
-
-  private func refuse(_ remote: bp_token, _ shape: ResultShape) {
-    Answers.with(
-      BP_UNAVAILABLE, "the instance takes no calls now", retryable: true, as: bp_list_result.self
-    ) { _ = connection.sendCompleted(remote, .plain, $0) }
   }
 
   private var facts: PluginFacts {
@@ -288,6 +299,7 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
       var about = PluginFacts.Backend()
       about.flags = backend.pointee.flags
       about.durabilityMax = backend.pointee.durability_max
+      about.answersQueries = instance.queries != nil
       facts.backend = about
     }
     if let schema = instance.schema {

@@ -23,6 +23,7 @@ final class ProxyPlugin: @unchecked Sendable {
   let settings: IsolationSettings
   let table: UnsafeMutablePointer<bp_plugin>
   private let backendTable = UnsafeMutablePointer<bp_backend>.allocate(capacity: 1)
+  private let queryTable = UnsafeMutablePointer<bp_backend_query>.allocate(capacity: 1)
   private let schemaTable = UnsafeMutablePointer<bp_schema>.allocate(capacity: 1)
   private let transportTable = UnsafeMutablePointer<bp_transport>.allocate(capacity: 1)
   private let stateTable = UnsafeMutablePointer<bp_state>.allocate(capacity: 1)
@@ -70,6 +71,7 @@ final class ProxyPlugin: @unchecked Sendable {
     table = .allocate(capacity: 1)
     table.initialize(to: ProxyTables.plugin)
     backendTable.initialize(to: bp_backend())
+    queryTable.initialize(to: ProxyTables.queries)
     schemaTable.initialize(to: bp_schema())
     transportTable.initialize(to: bp_transport())
     stateTable.initialize(to: bp_state())
@@ -81,6 +83,7 @@ final class ProxyPlugin: @unchecked Sendable {
   deinit {
     table.deallocate()
     backendTable.deallocate()
+    queryTable.deallocate()
     schemaTable.deallocate()
     transportTable.deallocate()
     stateTable.deallocate()
@@ -94,6 +97,7 @@ final class ProxyPlugin: @unchecked Sendable {
   func table(_ id: String) -> UnsafeRawPointer? {
     switch id {
     case "backplane.backend/1" where facts.backend != nil: UnsafeRawPointer(backendTable)
+    case "backplane.backend.query/1" where facts.backend?.answersQueries == true: UnsafeRawPointer(queryTable)
     case "backplane.schema/1" where facts.schema != nil: UnsafeRawPointer(schemaTable)
     case "backplane.transport/1" where facts.isTransport: UnsafeRawPointer(transportTable)
     case "backplane.state/1" where facts.state != nil: UnsafeRawPointer(stateTable)

@@ -232,6 +232,7 @@ extension Operation {
     case .apply: .write
     case .read: .read
     case .scan: .scan
+    case .query: .query
     case .judge: .verdict
     case .exportState, .importState: .plain
     }

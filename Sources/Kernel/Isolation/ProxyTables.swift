@@ -53,6 +53,12 @@ enum ProxyTables {
       scan: { pointer, scan in ProxyTables.submit(pointer, scan!.pointee.token) { $0.sendScan(scan!) } })
   }
 
+  static var queries: bp_backend_query {
+    bp_backend_query(
+      size: UInt32(MemoryLayout<bp_backend_query>.size), mode: BP_MODE_ASYNC,
+      query: { pointer, query in ProxyTables.submit(pointer, query!.pointee.token) { $0.sendQuery(query!) } })
+  }
+
   static func schema(_ facts: PluginFacts.Schema) -> bp_schema {
     bp_schema(
       size: UInt32(MemoryLayout<bp_schema>.size), flags: facts.flags, judge_mode: BP_MODE_ASYNC, reserved: 0,

@@ -134,7 +134,7 @@ extension MarkedCall {
   fileprivate var request: String {
     switch self {
     case .apply, .judge: "receive"
-    case .scan: "list"
+    case .scan, .query: "list"
     default: name
     }
   }

@@ -31,6 +31,10 @@ enum KernelMetrics {
     metrics.counter(
       "backplane_log_events_dropped", help: "Log events of plugins that the rate limit dropped.",
       kernel.log.dropped.load(ordering: .relaxed))
+    for (key, count) in kernel.listRefusals.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
+      metrics.counter(
+        "backplane_lists_refused", help: "Lists that needed more than a limit allows.", labels: [("limit", key)], count)
+    }
     metrics.gauge(
       "backplane_requests_pending", help: "Requests that wait for a plugin.", Double(kernel.requests.count))
     metrics.gauge(

@@ -110,6 +110,7 @@ final class Broadcast: @unchecked Sendable {
       return submit(leg: 0, ops.baseAddress!)
     }
     request.register()
+    if mayBePartOfARing { return begin() }
     let uris = ops.count == 1 ? [Array(ops[0].uri.bytes)] : Array(Set(ops.map { Array($0.uri.bytes) }))
     let ticket = kernel.writeOrder.enter(uris) { self.begin() }
     let isOver = place.withLock { place in
@@ -118,6 +119,13 @@ final class Broadcast: @unchecked Sendable {
       return false
     }
     if isOver { kernel.writeOrder.finish(ticket) }
+  }
+
+  /// A write that came from another node (it has a key), to backends of which one is another node as well. Were the two
+  /// each other's backends, the write that it would wait for could be waiting for this one, over there.
+  private var mayBePartOfARing: Bool {
+    call.header.pointee.idempotency_key_high | call.header.pointee.idempotency_key_low != 0
+      && backends.contains { $0.backend!.pointee.flags & BP_BACKEND_REMOTE != 0 }
   }
 
   /// It is this unit's turn.
@@ -237,7 +245,8 @@ final class Broadcast: @unchecked Sendable {
       backend.fence?.leave()
       return submitToSuccessor(leg: index, unit, of: backend)
     }
-    guard ops.count == 1 || backend.backend!.pointee.flags & BP_BACKEND_ATOMIC != 0 else {
+    // Another node makes several changes of one message itself, or says that it cannot.
+    guard ops.count == 1 || backend.backend!.pointee.flags & (BP_BACKEND_ATOMIC | BP_BACKEND_REMOTE) != 0 else {
       return turnedAway(
         index, backend,
         CallFailure(

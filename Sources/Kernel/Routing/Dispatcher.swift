@@ -15,7 +15,7 @@ enum Dispatcher {
     }
   }
 
-  private static func refuse(_ token: bp_token) {
+  static func refuse(_ token: bp_token) {
     Answers.with(
       BP_RESOURCE_EXHAUSTED, "the slot's queue for blocking calls is full", retryable: true, as: bp_list_result.self
     ) { CallSlab.shared.revoke(token, $0) }

@@ -2,8 +2,9 @@ import BackplaneABI
 import ListQuery
 import Synchronization
 
-/// Listing: one backend after the other, until one has something below the URI; each is scanned to its end, because the
-/// total is of all pages.
+/// Listing: one backend after the other, until one has something below the URI. One that answers queries is asked for
+/// the page itself when nothing has to be matched or sorted (backend_query.h); the others are scanned to their end,
+/// because the total is of all pages.
 final class ListRequest: PendingRequest, @unchecked Sendable {
   // @unchecked: one step runs at a time, each after the completion of the one before; the rest is atomic.
 
@@ -17,12 +18,18 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private let answered: @Sendable () -> Void
   private let prefix: [UInt8]
   private let query: ListQuery
+  /// The same, when a backend may answer it.
+  private let pageQuery: ListPageQuery?
   private var backends: [Instance]
   private var upToDate: Int
   private var index = 0
   private var someAnswered = false
   private var failure: CallFailure?
   private var collector: ListCollector?
+  /// What the backend at `index` is asked for, instead of a scan.
+  private var asked: ListPageQuery?
+  /// It has been, and it would rather be scanned.
+  private var refusesQuery = false
   private var cursor: [UInt8] = []
   private var pages = 0
   private var isOnWorker = false
@@ -33,11 +40,15 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   /// The lease's number, for whoever looks from outside.
   private let generation: Atomic<UInt64>
   /// The call that is open, for `giveUp`, which comes on a thread of its own.
-  private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
+  private let open = Mutex<(backend: Instance, operation: Operation, token: bp_token)?>(nil)
 
   private enum ScanOutcome {
     case more
     case end
+    /// A query has been answered: there is nothing, or the page has been handed over.
+    case nothing
+    case answered
+    case refused
     case failed(CallFailure)
   }
 
@@ -52,6 +63,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.prefix = prefix
     self.query = query
+    pageQuery = ListPageQuery(query)
     self.completion = completion
     self.answered = answered
     (backends, upToDate) = lease.generation.readable()
@@ -64,7 +76,8 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   var holding: RequestHolding? {
     let open = open.withLock { $0 }
     return call.holding(
-      .list, generation.load(ordering: .relaxed), waitsFor: open.map { [($0.backend, .scan)] } ?? [])
+      .list, generation.load(ordering: .relaxed),
+      waitsFor: open.map { [($0.backend, MarkedCall($0.operation))] } ?? [])
   }
 
   func start() -> bp_token {
@@ -91,15 +104,25 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       if collector == nil {
         guard index < backends.count, !(someAnswered && index >= upToDate) else { return conclude() }
         if backends[index].isClosed { moveOn() }
-        do throws(ListError) {
-          guard let made = try ListCollector(query) else { return answer(.empty) }
-          collector = made
-        } catch { return fail(CallFailure(code: BP_INVALID_ARGUMENT, "\(error)")) }
         cursor = []
+        asked = refusesQuery || backends[index].queries == nil ? nil : pageQuery
+        guard asked != nil || beginScan() else { return }
       }
       guard submit(backends[index]) else { return }
       guard takeOutcome() else { return }
     }
+  }
+
+  /// False when the list has been answered.
+  private func beginScan() -> Bool {
+    do throws(ListError) {
+      collector = try ListCollector(query, bounds: caller.kernel.listBounds.withLock { $0 })
+    } catch {
+      fail(CallFailure(code: BP_INVALID_ARGUMENT, "\(error)"))
+      return false
+    }
+    if collector == nil { answer(.empty) }
+    return collector != nil
   }
 
   /// Begins anew in the published generation, because a backend of ours has been replaced. A scan that is under way is
@@ -114,6 +137,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     (backends, upToDate) = fresh.generation.readable()
     index = 0
     someAnswered = false
+    refusesQuery = false
   }
 
   /// True when the scan has completed and the loop may go on.
@@ -125,8 +149,9 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     }
     let context = Unmanaged.passRetained(self)
     let startNs = Clock.monotonicNs()
+    let operation: Operation = asked == nil ? .scan : .query
     let token = CallSlab.shared.open(
-      backend, .scan, context: context.toOpaque(),
+      backend, operation, context: context.toOpaque(),
       handler: { context, result in
         Unmanaged<ListRequest>.fromOpaque(context!).takeRetainedValue().scanned(result!)
       }, startNs: startNs)
@@ -135,16 +160,21 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       scanOutcome = .failed(.tooManyCalls)
       return true
     }
-    open.withLock { $0 = (backend, token) }
+    open.withLock { $0 = (backend, operation, token) }
     let mark = ThreadMark.own
-    if backend.directness.mode(.scan) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
-      mark.nested { scan(backend, token, startNs) }
-      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, .scan, token) }
+    let ask: @Sendable (UInt64) -> Void = { [self, asked] startNs in
+      guard let asked else { return scan(backend, token, startNs) }
+      asked.submit(
+        to: backend, token, prefix: prefix, call, generation: generation.load(ordering: .relaxed), startNs: startNs)
+    }
+    if backend.directness.mode(operation) == BP_MODE_DIRECT, isOnWorker || mark.pointee.nesting < ReadPath.nestingMax {
+      mark.nested { ask(startNs) }
+      if turn.load(ordering: .acquiring) == 0 { BrokenPromise.revoke(backend, operation, token) }
     } else {
       register()
-      Dispatcher.run(backend, .scan, token) { [self] in scan(backend, token, Clock.monotonicNs()) }
+      Dispatcher.run(backend, operation, token) { ask(Clock.monotonicNs()) }
     }
-    pages += 1
+    if operation == .scan { pages += 1 }
     return turn.exchange(1, ordering: .acquiringAndReleasing) == 2
   }
 
@@ -163,7 +193,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   /// A page has come; its views are valid until this returns.
   private func scanned(_ result: UnsafePointer<bp_result>) {
-    scanOutcome = take(result)
+    scanOutcome = asked.map { takeQuery(result, $0) } ?? take(result)
     if turn.exchange(2, ordering: .acquiringAndReleasing) == 1, takeOutcome() { run() }
   }
 
@@ -181,6 +211,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
         try collector.add(uri: item.uri.bytes, ts_ms: Int64(clamping: item.ts_ms))
       }
     } catch {
+      if let key = error.settingKey { caller.kernel.listRefusals.withLock { $0[key, default: 0] += 1 } }
       return .failed(CallFailure(code: BP_RESOURCE_EXHAUSTED, "\(error)"))
     }
     let next = Array(page.cursor.bytes)
@@ -192,12 +223,28 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
     return .more
   }
 
+  private func takeQuery(_ result: UnsafePointer<bp_result>, _ query: ListPageQuery) -> ScanOutcome {
+    switch query.outcome(result) {
+    case .refused: return .refused
+    case .failed(let failure): return .failed(failure)
+    case .page(_, total: 0): return .nothing
+    case .page(let uris, let total):
+      answer(uris, total: total)
+      return .answered
+    }
+  }
+
   /// False when the list has been answered.
   private func takeOutcome() -> Bool {
     let outcome = scanOutcome
     scanOutcome = nil
     switch outcome {
     case .more, nil: return true
+    case .answered: return false
+    case .refused:
+      refusesQuery = true
+      return true
+    case .nothing: someAnswered = true
     case .end:
       let page = collector!.finish()
       collector = nil
@@ -216,6 +263,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
       }
     }
     index += 1
+    refusesQuery = false
     return true
   }
 
@@ -224,22 +272,24 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   }
 
   private func answer(_ page: ListPage) {
-    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     var views: [bp_view] = []
     views.reserveCapacity(page.count)
     page.forEachURI { (uri) throws(Never) in views.append(bp_view(uri)) }
-    withExtendedLifetime(page) {
-      views.withUnsafeBufferPointer { views in
-        var result = bp_list_result()
-        result.result.size = UInt32(MemoryLayout<bp_list_result>.size)
-        result.uris = views.baseAddress
-        result.uris_count = UInt64(views.count)
-        result.total = UInt64(page.total)
-        result.page = UInt64(query.page)
-        result.limit = UInt64(query.limit)
-        withUnsafePointer(to: &result) {
-          completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
-        }
+    withExtendedLifetime(page) { answer(views, total: UInt64(page.total)) }
+  }
+
+  private func answer(_ uris: [bp_view], total: UInt64) {
+    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    uris.withUnsafeBufferPointer { uris in
+      var result = bp_list_result()
+      result.result.size = UInt32(MemoryLayout<bp_list_result>.size)
+      result.uris = uris.baseAddress
+      result.uris_count = UInt64(uris.count)
+      result.total = total
+      result.page = UInt64(query.page)
+      result.limit = UInt64(query.limit)
+      withUnsafePointer(to: &result) {
+        completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
       }
     }
     end()
@@ -258,6 +308,6 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   func giveUp(_ code: bp_code, _ message: StaticString) {
     fail(CallFailure(code: code, "\(message)", isRetryable: true))
-    if let (backend, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
+    if let (backend, _, token) = open.withLock({ $0 }) { backend.giveUp(token, code) }
   }
 }

@@ -27,6 +27,8 @@ final class Instance: @unchecked Sendable {
   var proxy: ProxyPlugin?
   private(set) var plugin: UnsafePointer<bp_plugin>?
   private(set) var backend: UnsafePointer<bp_backend>?
+  /// backplane.backend.query/1, when it has that.
+  private(set) var queries: UnsafePointer<bp_backend_query>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
   /// backplane.state/1, when it has that.
@@ -155,7 +157,9 @@ final class Instance: @unchecked Sendable {
       return table?.assumingMemoryBound(to: type)
     }
     switch slot.kind {
-    case .backend: backend = table("backplane.backend/1", bp_backend.self)
+    case .backend:
+      backend = table("backplane.backend/1", bp_backend.self)
+      queries = table("backplane.backend.query/1", bp_backend_query.self)
     case .schema: schema = table("backplane.schema/1", bp_schema.self)
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
     }
@@ -170,6 +174,7 @@ final class Instance: @unchecked Sendable {
       directness.declare(.apply, backend.pointee.apply_mode)
       directness.declare(.read, backend.pointee.read_mode)
       directness.declare(.scan, backend.pointee.scan_mode)
+      if let queries { directness.declare(.query, queries.pointee.mode) }
     case .schema:
       guard let schema else { return "backplane.schema/1" }
       directness.declare(.judge, schema.pointee.judge_mode)
@@ -186,6 +191,7 @@ final class Instance: @unchecked Sendable {
       case .apply: backend?.pointee.apply_mode ?? 0
       case .read: backend?.pointee.read_mode ?? 0
       case .scan: backend?.pointee.scan_mode ?? 0
+      case .query: queries?.pointee.mode ?? 0
       case .judge: schema?.pointee.judge_mode ?? 0
       case .exportState, .importState: BP_MODE_ASYNC
       }

@@ -3,11 +3,11 @@ import Synchronization
 
 /// The data operations that the kernel counts.
 enum Operation: Int, CaseIterable, Sendable {
-  case apply, read, scan, judge, exportState, importState
+  case apply, read, scan, judge, exportState, importState, query
 
   /// A request's, as against the host's own business with an instance.
   @inline(__always)
-  var isData: Bool { rawValue <= Operation.judge.rawValue }
+  var isData: Bool { rawValue <= Operation.judge.rawValue || self == .query }
 
   var name: String {
     switch self {
@@ -17,6 +17,7 @@ enum Operation: Int, CaseIterable, Sendable {
     case .judge: "judge"
     case .exportState: "export_state"
     case .importState: "import_state"
+    case .query: "query"
     }
   }
 }

@@ -1,4 +1,5 @@
 #include <backplane/backend.h>
+#include <backplane/backend_query.h>
 #include <backplane/node.h>
 #include <backplane/probe.h>
 #include <backplane/schema.h>

@@ -13,6 +13,10 @@ public protocol Plugin: AnyObject, Sendable {
   /// Acquires resources and begins to serve. Control thread, bounded by the host. Runs on the instance's own executor.
   func start() async throws
 
+  /// As `start()`, for what may take long: an instance that is not back by `deadline` is abandoned, and the sentence that
+  /// says why is lost with it. The host calls this one.
+  func start(_ deadline: Deadline) async throws
+
   /// Stops background work and finishes what is in flight; no new call comes. Bounded by `deadline`.
   func quiesce(_ deadline: Deadline) async
 
@@ -30,6 +34,7 @@ public protocol Plugin: AnyObject, Sendable {
 
 extension Plugin {
   public func start() async throws {}
+  public func start(_ deadline: Deadline) async throws { try await start() }
   public func quiesce(_ deadline: Deadline) async {}
   public func stop() async {}
   public func selfTest(scratchDirectory: String) async throws {}

@@ -54,15 +54,53 @@ extension TestHost {
           uri: arena.view(uri))
         withUnsafePointer(to: read) { backend.pointee.read(plugin, $0, 1) }
       },
-      read: { raw -> Result<Record?, any Error> in
-        if raw.result.code == BP_NOT_FOUND { return .success(nil) }
-        if let failure = raw.result.failure { return .failure(failure) }
-        return .success(
-          Record(
-            data: raw.record.data.array, content: Content(rawValue: raw.record.content) ?? .bytes,
-            timestampMs: raw.record.ts_ms, version: raw.record.version))
-      }
+      read: { TestHost.record($0) }
     ).get()
+  }
+
+  /// The records at several URIs, asked for in one call; in the order of the URIs.
+  public func read(_ uris: [String], withoutData: Bool = false, deadline: Duration? = nil) async throws -> [Record?] {
+    guard !uris.isEmpty else { return [] }
+    let backend = try backend()
+    let plugin = pluginSelf
+    let batch = Batch()
+    let mode = mode(backend.pointee.read_mode)
+    // A token for each; only the call to read at the end is the plugin's.
+    let calls = try uris.map { uri in
+      try begin(
+        bp_read_result.self, mode: .async, deadline: deadline,
+        submit: { arena, call, token in
+          batch.reads.append(
+            bp_read(
+              size: .size(of: bp_read.self), flags: withoutData ? BP_READ_WITHOUT_DATA : 0, token: token, call: call,
+              uri: arena.view(uri)))
+        }, read: { TestHost.record($0) })
+    }
+    let submit = {
+      batch.reads.withUnsafeBufferPointer { backend.pointee.read(plugin, $0.baseAddress, UInt32($0.count)) }
+    }
+    if mode == .blocking { HostThread.detach(submit) } else { submit() }
+    if mode == .direct, let open = calls.first(where: { core.isOpen($0.token) }) {
+      core.violate(.directNotCompleted, "a direct read returned and token \(open.token) was not completed")
+    }
+    var records: [Record?] = []
+    for call in calls { records.append(try await call.value.get()) }
+    return records
+  }
+
+  /// Filled before it is handed to the plugin's call, and not changed afterwards.
+  private final class Batch: @unchecked Sendable {
+    // @unchecked: see above; the pointers inside are the host's, which keeps them until the completion.
+    var reads: [bp_read] = []
+  }
+
+  private static func record(_ raw: bp_read_result) -> Result<Record?, any Error> {
+    if raw.result.code == BP_NOT_FOUND { return .success(nil) }
+    if let failure = raw.result.failure { return .failure(failure) }
+    return .success(
+      Record(
+        data: raw.record.data.array, content: Content(rawValue: raw.record.content) ?? .bytes,
+        timestampMs: raw.record.ts_ms, version: raw.record.version))
   }
 
   /// All records below a prefix, through as many pages as it takes.
@@ -99,17 +137,55 @@ extension TestHost {
         if raw.cursor.size > 4096 {
           core.violate(.malformedResult, "a cursor has \(raw.cursor.size) bytes; 4096 are allowed")
         }
-        let items = (0..<Int(raw.items_count)).map { index in
-          let item = UnsafeRawPointer(raw.items!).load(
-            fromByteOffset: index * Int(raw.item_size), as: bp_scan_item.self)
-          let record = Record(
-            data: [], content: Content(rawValue: item.content) ?? .bytes, timestampMs: item.ts_ms,
-            version: item.version)
-          var value = ScanPage.Item(core.text(item.uri, "the URI of a scanned item"), record)
-          value.sizeBytes = Int(item.size_bytes)
-          return value
-        }
+        let items = TestHost.items(raw.items, raw.items_count, raw.item_size, core)
         return .success(ScanPage(items, cursor: raw.cursor.size > 0 ? raw.cursor.array : nil))
+      }
+    ).get()
+  }
+
+  private static func items(
+    _ first: UnsafePointer<bp_scan_item>?, _ count: UInt32, _ size: UInt32, _ core: HostCore
+  ) -> [ScanPage.Item] {
+    (0..<Int(count)).map { index in
+      let item = UnsafeRawPointer(first!).load(fromByteOffset: index * Int(size), as: bp_scan_item.self)
+      let record = Record(
+        data: [], content: Content(rawValue: item.content) ?? .bytes, timestampMs: item.ts_ms, version: item.version)
+      var value = ScanPage.Item(core.text(item.uri, "the URI of a scanned item"), record)
+      value.sizeBytes = Int(item.size_bytes)
+      return value
+    }
+  }
+
+  /// Whether the plugin offers backplane.backend.query/1.
+  public var answersQueries: Bool { queries() != nil }
+
+  private func queries() -> Pinned<bp_backend_query>? {
+    extensionTable("backplane.backend.query/1", as: bp_backend_query.self).map { Pinned($0) }
+  }
+
+  /// One page from the middle, and the total below `prefix`. Nil when the plugin has no queries, or when this one is not
+  /// cheaper than a scan.
+  public func query(prefix: String, offset: UInt64 = 0, limit: UInt32) async throws -> QueriedPage? {
+    guard let queries = queries() else { return nil }
+    let plugin = pluginSelf
+    let core = core
+    return try await call(
+      bp_query_result.self, mode: mode(queries.pointee.mode),
+      submit: { arena, call, token in
+        let query = arena.make(
+          bp_query(
+            size: .size(of: bp_query.self), flags: 0, token: token, call: call, prefix: arena.view(prefix),
+            offset: offset, limit: limit, reserved: 0))
+        queries.pointee.query(plugin, query)
+      },
+      read: { raw -> Result<QueriedPage?, any Error> in
+        if raw.result.code == BP_UNIMPLEMENTED { return .success(nil) }
+        if let failure = raw.result.failure { return .failure(failure) }
+        if raw.items_count > limit {
+          core.violate(.malformedResult, "a page has \(raw.items_count) items; \(limit) were asked for")
+        }
+        return .success(
+          QueriedPage(items: TestHost.items(raw.items, raw.items_count, raw.item_size, core), total: Int(raw.total)))
       }
     ).get()
   }
@@ -128,6 +204,13 @@ extension TestHost {
     core.violate(.tableMalformed, "\(raw) is not a mode")
     return .async
   }
+}
+
+/// What a query answers.
+public struct QueriedPage: Sendable {
+  public var items: [ScanPage.Item]
+  /// Records below the prefix, on all pages.
+  public var total: Int
 }
 
 /// A plugin's table: constant from create to destroy, on any thread.

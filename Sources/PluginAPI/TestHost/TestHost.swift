@@ -107,6 +107,13 @@ public final class TestHost: Sendable {
   public var violations: [Violation] { core.state.withLock { $0.violations } }
   public var logs: [LogEvent] { core.state.withLock { $0.logs } }
   public var metrics: [MetricSeries] { core.state.withLock { $0.metrics } }
+  /// Forgets the logs and every value that was recorded so far, for a test that measures memory.
+  public func forgetObservations() {
+    core.state.withLock { state in
+      state.logs = []
+      for index in state.metrics.indices { state.metrics[index].recorded = [] }
+    }
+  }
   /// What the plugin last said; nil when it said nothing.
   public var health: HealthReport? { core.state.withLock { $0.health } }
   /// The host's name for the instance.

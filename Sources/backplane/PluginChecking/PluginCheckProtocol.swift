@@ -9,6 +9,11 @@ struct PluginCheckRequest: Codable, Sendable {
   var seed: UInt64
   /// The configuration to test with; nil: the suite's own.
   var configuration: String?
+  var extent: Extent
+  /// Names of checks, or what they begin with; empty: all.
+  var only: [String]
+  /// Set for the child's child, which writes and is killed.
+  var crash: CrashOrder?
 }
 
 /// The name of the check that the file can be opened at all.

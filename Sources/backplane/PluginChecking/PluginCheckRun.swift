@@ -7,7 +7,7 @@ enum PluginCheckRun {
   /// Blocks until the child has ended, at most `timeoutMs`. A crash or a hang is a failed check, named after the check
   /// that it was in.
   static func run(
-    _ file: String, seed: UInt64, configuration: String?, timeoutMs: Int
+    _ file: String, seed: UInt64, configuration: String?, extent: Extent, only: [String], timeoutMs: Int
   ) throws(CommandFailure) -> ConformanceReport {
     let folder = FileManager.default.temporaryDirectory.path + "/backplane-check-" + UUID().uuidString
     let scratch = folder + "/scratch"
@@ -28,7 +28,8 @@ enum PluginCheckRun {
       throw CommandFailure(.usage, "\(file) cannot be copied: \(error.localizedDescription)")
     }
     let request = PluginCheckRequest(
-      file: copy, sourceFile: file, scratchDirectory: scratch, seed: seed, configuration: configuration)
+      file: copy, sourceFile: file, scratchDirectory: scratch, seed: seed, configuration: configuration,
+      extent: extent, only: only)
     let ending: ChildRun.Ending
     do {
       let executable = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")

@@ -14,10 +14,13 @@ struct BackendDriver: @unchecked Sendable {
   static let callLimit = Duration.seconds(60)
 
   var table: bp_backend { pointer.pointee }
-  var isAtomic: Bool { table.flags & BP_BACKEND_ATOMIC != 0 }
-  var keepsVersions: Bool { table.flags & BP_BACKEND_VERSIONS != 0 }
+  var traits: BackendTraits { BackendTraits(table.flags) }
 
-  init(_ host: TestHost) throws {
+  /// Of each call; nil when none is set, because what keeps it costs memory until it has passed.
+  private let callLimit: Duration?
+
+  init(_ host: TestHost, hasDeadlines: Bool = true) throws {
+    callLimit = hasDeadlines ? BackendDriver.callLimit : nil
     guard let pointer = host.extensionTable("backplane.backend/1", as: bp_backend.self) else {
       throw Problem("extension(\"backplane.backend/1\") is NULL")
     }
@@ -55,7 +58,7 @@ struct BackendDriver: @unchecked Sendable {
   ) throws -> TestCall<WriteAnswer> {
     try host.begin(
       bp_write_result.self, mode: table.apply_mode == BP_MODE_DIRECT ? .direct : .async,
-      deadline: BackendDriver.callLimit,
+      deadline: callLimit,
       submit: { arena, call, token in
         submit(Units(values: [BackendDriver.unit(ops, stamp, arena, call, token)]))
       }, read: { BackendDriver.answer($0, notify) })
@@ -86,7 +89,7 @@ struct BackendDriver: @unchecked Sendable {
     // The host gives out one token for each begin; only the call to apply at the end is the plugin's.
     let calls = try units.map { ops, stamp in
       try host.begin(
-        bp_write_result.self, mode: .async, deadline: BackendDriver.callLimit,
+        bp_write_result.self, mode: .async, deadline: callLimit,
         submit: { arena, call, token in batch.units.append(BackendDriver.unit(ops, stamp, arena, call, token)) },
         read: { BackendDriver.answer($0, nil) })
     }
@@ -127,7 +130,7 @@ struct BackendDriver: @unchecked Sendable {
     _ uri: String, withoutData: Bool = false, notify: (@Sendable (ReadAnswer) -> Void)? = nil
   ) throws -> TestCall<ReadAnswer> {
     try host.begin(
-      bp_read_result.self, mode: CallMode(rawValue: table.read_mode) ?? .async, deadline: BackendDriver.callLimit,
+      bp_read_result.self, mode: CallMode(rawValue: table.read_mode) ?? .async, deadline: callLimit,
       submit: { arena, call, token in
         let read = bp_read(
           size: .size(of: bp_read.self), flags: withoutData ? BP_READ_WITHOUT_DATA : 0, token: token, call: call,
@@ -164,7 +167,7 @@ struct BackendDriver: @unchecked Sendable {
 
   func page(prefix: String, cursor: [UInt8], credits: UInt32) async throws -> Page {
     try await host.call(
-      bp_scan_result.self, mode: CallMode(rawValue: table.scan_mode) ?? .async, deadline: BackendDriver.callLimit,
+      bp_scan_result.self, mode: CallMode(rawValue: table.scan_mode) ?? .async, deadline: callLimit,
       submit: { arena, call, token in
         let scan = arena.make(
           bp_scan(

@@ -12,19 +12,22 @@ struct RandomTrace {
     "mutable://conformance-", "l",
   ]
 
-  /// `isAtomic`, `keepsVersions`: what the backend says it can do; more is not asked of it.
-  static func make(stepsCount: Int, isAtomic: Bool, keepsVersions: Bool, seed: UInt64) -> Trace {
+  /// `traits`: what the backend says it can do; more is not asked of it.
+  static func make(stepsCount: Int, _ traits: BackendTraits, seed: UInt64) -> Trace {
     var random = SeededGenerator(seed: seed)
-    var model = Model(keepsVersions: keepsVersions)
+    var model = Model(keepsVersions: traits.keepsVersions)
     var trace = Trace()
     for number in 1...stepsCount {
       switch Int.random(in: 0..<20, using: &random) {
       case 0..<10:
-        let ops = (0..<(isAtomic ? Int.random(in: 1...4, using: &random) : 1)).map { _ in op(model, &random) }
+        let ops = (0..<(traits.isAtomic ? Int.random(in: 1...4, using: &random) : 1)).map { _ in
+          op(model, traits, &random)
+        }
         _ = model.apply(ops, stamp: UInt64(number))
         trace.steps.append(.apply(ops, stamp: UInt64(number)))
       case 10..<17: trace.steps.append(.read(uris.randomElement(using: &random)!))
       case 17: trace.steps.append(.readWithoutData(uris.randomElement(using: &random)!))
+      case 18: trace.steps.append(.list(ListChecks.any(&random)))
       default:
         trace.steps.append(
           .scan(
@@ -34,10 +37,11 @@ struct RandomTrace {
     return trace
   }
 
-  private static func op(_ model: Model, _ random: inout SeededGenerator) -> Op {
+  private static func op(_ model: Model, _ traits: BackendTraits, _ random: inout SeededGenerator) -> Op {
     let uri = uris.randomElement(using: &random)!
     let condition: Condition =
       switch Int.random(in: 0..<9, using: &random) {
+      case _ where traits.isRemote: .any
       case 0: .absent
       case 1: .present
       case 2 where model.keepsVersions: .version(model.records[uri]?.version ?? 1)

@@ -8,6 +8,8 @@ enum Step: Sendable, Equatable {
   case readWithoutData(String)
   /// Through all pages of `credits`, and once more in one page: the order must be the same.
   case scan(prefix: String, credits: UInt32)
+  /// One page of a list, made of a scan as a node makes it.
+  case list(ListCase)
 }
 
 /// A sequence of steps, beginning with no records.
@@ -45,6 +47,7 @@ extension Step: CustomStringConvertible {
       return "apply #\(stamp) [\(shown)\(ops.count > 6 ? ", ... \(ops.count) ops" : "")]"
     case .read(let uri): return "read \(BackendDriver.shown(uri))"
     case .readWithoutData(let uri): return "read without data \(BackendDriver.shown(uri))"
+    case .list(let list): return "\(list)"
     case .scan(let prefix, let credits): return "scan '\(BackendDriver.shown(prefix))' by \(credits)"
     }
   }

@@ -13,7 +13,7 @@ struct StateWrites {
   init(_ host: TestHost, seed: UInt64, dataBytesMax: Int = 150_000) throws {
     self.dataBytesMax = dataBytesMax
     driver = try BackendDriver(host)
-    model = Model(keepsVersions: driver.keepsVersions)
+    model = Model(keepsVersions: driver.traits.keepsVersions)
     random = SeededGenerator(seed: seed)
   }
 

@@ -7,7 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef FAULT_FORGETS
+/* It says that its records outlive it. */
+BACKPLANE_MANIFEST("manifest_lasting.json")
+#else
 BACKPLANE_MANIFEST("manifest.json")
+#endif
+
+#ifdef FAULT_FORGETS
+#define ACKNOWLEDGED BP_DURABILITY_DISK
+#else
+#define ACKNOWLEDGED BP_DURABILITY_MEMORY
+#endif
 
 typedef struct record {
   uint8_t *uri;
@@ -113,7 +124,7 @@ static void fault(const bp_op *op) {
 
 static void apply_one(instance *self, const bp_unit *unit) {
   const bp_op *op = unit->ops;
-  bp_write_result result = {.result = {.size = sizeof result}, .durability = BP_DURABILITY_MEMORY, .ts_ms = unit->ts_ms};
+  bp_write_result result = {.result = {.size = sizeof result}, .durability = ACKNOWLEDGED, .ts_ms = unit->ts_ms};
   fault(op);
   pthread_mutex_lock(&self->lock);
   size_t index = lower(self, op->uri);
@@ -157,6 +168,9 @@ static void apply(void *opaque, const bp_unit *units, uint32_t units_count) {
 
 static void read_records(void *opaque, const bp_read *reads, uint32_t reads_count) {
   instance *self = opaque;
+#ifdef FAULT_LOSE_MEMORY
+  *(volatile char *)malloc(100) = 1;
+#endif
   for (uint32_t number = 0; number < reads_count; number++) {
     const bp_read *read = (const bp_read *)((const char *)reads + (size_t)number * reads->size);
     bp_read_result result = {.result = {.size = sizeof result, .code = BP_NOT_FOUND}};
@@ -207,7 +221,7 @@ static void scan(void *opaque, const bp_scan *scan) {
 
 static const void *extension(void *opaque, bp_view id) {
   static const bp_backend backend = {sizeof backend, 0, BP_MODE_BLOCKING, BP_MODE_BLOCKING, BP_MODE_BLOCKING,
-                                     BP_DURABILITY_MEMORY, apply, read_records, scan};
+                                     ACKNOWLEDGED, apply, read_records, scan};
   (void)opaque;
   return same(id, BP_BACKEND_ID) ? &backend : NULL;
 }

@@ -5,7 +5,7 @@ import Synchronization
 
 /// A schema of envelopes and accounts. A message to `msg://open` is one line for each output, "uri text"; it is written
 /// itself, and its outputs are judged in turn. One to `acct://toy` that says "after X" is taken when X exists, which it
-/// asks the node, asynchronously; one that says "hold" waits in `held` until the test calls `accept`.
+/// asks the node, asynchronously; one that says "once" is taken when its own record does not exist; one that says "hold" waits in `held` until the test calls `accept`.
 final class ScriptedSchema: ScriptedPlugin, @unchecked Sendable {
   // @unchecked: as ScriptedPlugin.
   static let programs = ["msg://open", "acct://toy"]
@@ -59,6 +59,11 @@ final class ScriptedSchema: ScriptedPlugin, @unchecked Sendable {
       return complete(judged.token, ops: ops)
     }
     if text == "hold" { return held.put(judged) }
+    if text.hasPrefix("once") {
+      var op = put(message)
+      op.condition = BP_IF_ABSENT
+      return complete(judged.token, ops: [op])
+    }
     guard text.hasPrefix("after ") else { return accept(judged) }
     ask(bp_view(UnsafeBufferPointer(rebasing: message.data.bytes[6...])), judged)
   }

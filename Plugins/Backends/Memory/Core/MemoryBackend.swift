@@ -5,7 +5,7 @@ import Synchronization
 /// Records in the memory of the process; they die with the instance.
 public final class MemoryBackend: DirectBackend, HandsOverState {
   public static var modes: BackendModes {
-    BackendModes(apply: .direct, read: .direct, scan: .direct, durability: .memory)
+    BackendModes(apply: .direct, read: .direct, scan: .direct, query: .direct, durability: .memory)
   }
   public static var threads: Int { 1 }
 
@@ -65,20 +65,32 @@ public final class MemoryBackend: DirectBackend, HandsOverState {
   public func scan(_ call: ScanCall) {
     do throws(Failure) {
       let (records, cursor) = try store.page(prefix: call.prefix, cursor: call.cursor, limit: call.limit)
-      withExtendedLifetime(records) {
-        withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: records.count) { items in
-          for (index, record) in records.enumerated() {
-            items.initializeElement(
-              at: index,
-              to: bp_scan_item(
-                uri: bp_view(record.key), ts_ms: record.header.timestampMs, version: record.header.version,
-                size_bytes: UInt64(record.header.dataCount), content: record.header.content, reserved: 0))
-          }
-          (cursor ?? []).withUnsafeBufferPointer { call.page(UnsafeBufferPointer(items), cursor: $0) }
-        }
-      }
+      withItems(records) { items in (cursor ?? []).withUnsafeBufferPointer { call.page(items, cursor: $0) } }
     } catch {
       call.fail(error)
+    }
+  }
+
+  public func query(_ call: QueryCall) {
+    guard let (records, total) = store.query(prefix: call.prefix, offset: call.offset, limit: call.limit) else {
+      return call.notCheaper()
+    }
+    withItems(records) { call.page($0, total: total) }
+  }
+
+  /// The records as a page's items. No lock is held: the references keep the bytes.
+  private func withItems(_ records: [RecordBlock], _ body: (UnsafeBufferPointer<bp_scan_item>) -> Void) {
+    withExtendedLifetime(records) {
+      withUnsafeTemporaryAllocation(of: bp_scan_item.self, capacity: records.count) { items in
+        for (index, record) in records.enumerated() {
+          items.initializeElement(
+            at: index,
+            to: bp_scan_item(
+              uri: bp_view(record.key), ts_ms: record.header.timestampMs, version: record.header.version,
+              size_bytes: UInt64(record.header.dataCount), content: record.header.content, reserved: 0))
+        }
+        body(UnsafeBufferPointer(items))
+      }
     }
   }
 

@@ -138,6 +138,13 @@ final class OrderTree {
     if isFiltered, frames.count > 1, !Self.begins(frames[1].node.key, with: prefix) {
       frames.removeLast(frames.count - 1)
     }
+    return walk(&frames, limit: limit, visitsMax: visitsMax, filter: isFiltered ? prefix : nil, emit: emit)
+  }
+
+  /// Goes on from `frames`. With a filter only what begins with it is wanted of the first level.
+  private func walk(
+    _ frames: inout [Frame], limit: Int, visitsMax: Int, filter: BorrowedBytes?, emit: (RecordBlock) -> Void
+  ) -> [UInt8]? {
     var emitted = 0
     var visits = 0
     var next: [UInt8]?
@@ -149,7 +156,7 @@ final class OrderTree {
       frames[frames.count - 1].index += 1
       guard let node = top.node.children[top.index].node else { continue }
       visits += 1
-      if isFiltered, frames.count == 1, !Self.begins(node.key, with: prefix) {
+      if let filter, frames.count == 1, !Self.begins(node.key, with: filter) {
         if visits >= visitsMax { return next ?? Self.cursor(frames) }
         continue
       }
@@ -165,6 +172,61 @@ final class OrderTree {
       if node.hasChildren { frames.append(Frame(node: node, index: 0)) }
     }
     return nil
+  }
+
+  // MARK: Pages from the middle
+
+  /// How many records lie below `prefix`, after calling `emit` for up to `limit` of them, beginning with number `offset`.
+  /// Nil, and nothing emitted, when that cannot be said without looking at more than `visitsMax` nodes, or when the prefix
+  /// does not end with a level.
+  func query(
+    prefix: BorrowedBytes, offset: Int, limit: Int, visitsMax: Int, emit: (RecordBlock) -> Void
+  ) -> Int? {
+    var base = root
+    if !prefix.isEmpty {
+      guard let end = Self.levelEnds(prefix, isPrefix: true).last, end + 1 == prefix.count else { return nil }
+      guard let found = find(BorrowedBytes(rebasing: prefix[..<end])) else { return 0 }
+      base = found
+    }
+    let total = base.belowCount
+    guard offset < total, limit > 0 else { return total }
+    guard var frames = frames(before: offset, of: base, visitsMax: visitsMax) else { return nil }
+    _ = walk(&frames, limit: limit, visitsMax: .max, filter: nil, emit: emit)
+    return total
+  }
+
+  /// Where a walk stands that has emitted `offset` records below `base`, which has more.
+  private func frames(before offset: Int, of base: TreeNode, visitsMax: Int) -> [Frame]? {
+    var frames: [Frame] = []
+    var node = base
+    var left = offset
+    var visits = 0
+    while true {
+      var index = 0
+      if node.isEven {
+        index = left
+        left = 0
+      }
+      // There is more below than is left to pass over, so one of the children holds the record.
+      var holder: TreeNode?
+      while holder == nil {
+        visits += 1
+        if visits > visitsMax { return nil }
+        guard let child = node.children[index].node, child.recordsCount > left else {
+          left -= node.children[index].node?.recordsCount ?? 0
+          index += 1
+          continue
+        }
+        holder = child
+      }
+      guard let child = holder, child.record == nil || left > 0 else {
+        frames.append(Frame(node: node, index: index))
+        return frames
+      }
+      if child.record != nil { left -= 1 }
+      frames.append(Frame(node: node, index: index + 1))
+      node = child
+    }
   }
 
   private struct Frame {

@@ -88,6 +88,20 @@ final class RecordStore: @unchecked Sendable {
     return (records, next)
   }
 
+  /// The records of a page from the middle, and how many there are below the prefix. Nil: a scan is as good.
+  func query(prefix: BorrowedBytes, offset: Int, limit: Int) -> (records: [RecordBlock], total: Int)? {
+    guard limit <= Self.pageItemsMax else { return nil }
+    var records: [RecordBlock] = []
+    records.reserveCapacity(limit)
+    var total: Int?
+    order.withLock { _ in
+      total = tree.query(prefix: prefix, offset: offset, limit: limit, visitsMax: Self.visitsMax) {
+        records.append($0)
+      }
+    }
+    return total.map { (records, $0) }
+  }
+
   /// The record at a URI. Under the order lock.
   func current(_ hash: UInt64, _ uri: BorrowedBytes) -> RecordBlock? { shard(hash).pointee.table.find(hash, uri) }
 

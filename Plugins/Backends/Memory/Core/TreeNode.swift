@@ -14,7 +14,14 @@ final class TreeNode: ByteKeyed {
   private(set) var sequence: UInt64
   let hash: UInt64
   let key: BorrowedBytes
-  var record: RecordBlock?
+  var record: RecordBlock? {
+    didSet {
+      guard (oldValue == nil) != (record == nil) else { return }
+      count(record == nil ? -1 : 1)
+    }
+  }
+  /// Records here and below: what a list's total is, without a walk.
+  private(set) var recordsCount = 0
   /// Sorted by sequence, because a new child has the highest.
   private(set) var children: ContiguousArray<Child> = []
   private var liveCount = 0
@@ -31,6 +38,22 @@ final class TreeNode: ByteKeyed {
   deinit { key.deallocate() }
 
   var hasChildren: Bool { liveCount > 0 }
+
+  /// Records below, this one not among them.
+  var belowCount: Int { recordsCount - (record == nil ? 0 : 1) }
+
+  /// Every child holds exactly one record, itself or below it, and none is waiting to be compacted away: the n-th record
+  /// is in the n-th child.
+  var isEven: Bool { liveCount == children.count && belowCount == liveCount }
+
+  private func count(_ change: Int) {
+    recordsCount += change
+    var node = parent
+    while let above = node {
+      above.recordsCount += change
+      node = above.parent
+    }
+  }
 
   func append(_ child: TreeNode) {
     children.append(Child(sequence: child.sequence, node: child))

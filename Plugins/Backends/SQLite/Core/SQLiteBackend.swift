@@ -6,9 +6,9 @@ import Synchronization
 /// Records in a SQLite file.
 public final class SQLiteBackend: DirectBackend {
   /// Reads are direct: a point look-up takes a few microseconds, less than handing it to another thread (the figures are
-  /// in docs/sqlite.md). A scan may touch much of the file, so it gets threads.
+  /// in docs/sqlite.md). A scan may touch much of the file, and so may a query that has to count, so they get threads.
   public static var modes: BackendModes {
-    BackendModes(apply: .async, read: .direct, scan: .blocking, durability: .disk)
+    BackendModes(apply: .async, read: .direct, scan: .blocking, query: .blocking, durability: .disk)
   }
   public static var threads: Int { 1 }
 
@@ -70,6 +70,19 @@ public final class SQLiteBackend: DirectBackend {
       call.complete(
         try opened.takeUnretainedValue()
           .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, FoundPage.itemsMax))))
+    } catch {
+      health.report(error)
+      call.fail(error.failure)
+    }
+  }
+
+  public func query(_ call: QueryCall) {
+    guard let opened else { return call.fail(.unavailable("the SQLite backend is not started")) }
+    guard call.limit <= FoundPage.itemsMax else { return call.notCheaper() }
+    do throws(SQLiteProblem) {
+      let (page, total) = try opened.takeUnretainedValue()
+        .query(prefix: call.prefix, offset: call.offset, limit: call.limit)
+      call.complete(page, total: total)
     } catch {
       health.report(error)
       call.fail(error.failure)

@@ -42,4 +42,12 @@ final class Store: Sendable {
       try reader.page(prefix: prefix, cursor: cursor, limit: limit)
     }
   }
+
+  func query(
+    prefix: BorrowedBytes, offset: Int, limit: Int
+  ) throws(SQLiteProblem) -> (page: FoundPage, total: Int) {
+    try scanners.with { reader throws(SQLiteProblem) in
+      try reader.query(prefix: prefix, offset: offset, limit: limit)
+    }
+  }
 }

@@ -7,7 +7,7 @@ final class UnitWriter {
   /// A scan's cursor is a URI, and backend.h allows a cursor 4 KiB. SQLite's limit for a row is 1,000,000,000 bytes; the
   /// URI and the numbers have their share of it.
   private static let limits = RecordLimits(
-    backend: "the SQLite backend", uriSizeBytesMax: 4_095, dataSizeBytesMax: 999_990_000)
+    backend: "the SQLite backend", uriSizeBytesMax: 4_096, dataSizeBytesMax: 999_990_000)
   /// Pages in the write-ahead log from which a checkpoint is made: 16 MiB of 4 KiB pages.
   private static let checkpointPages: Int32 = 4_096
 

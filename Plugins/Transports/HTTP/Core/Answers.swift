@@ -5,11 +5,13 @@ import PluginAPI
 /// The bytes of answers. This is the codec's outgoing half: heads are put together from ready-made pieces.
 extension Connection {
   /// Writes one answer, head and body, into the loop's output buffer. `body` writes exactly `bodyLength` bytes.
-  /// - Parameter extra: whole header lines, each with its CRLF.
+  /// - Parameters:
+  ///   - extra: whole header lines, each with its CRLF.
+  ///   - timestampMs: of the record in the body, for another node; 0: not said.
   @inline(__always)
   func answer(
-    _ status: Int, _ type: StaticString, bodyLength: Int, extra: StaticString = "", retryAfterSeconds: UInt64 = 0,
-    _ body: (inout ByteCursor) -> Void
+    _ status: Int, _ type: StaticString, bodyLength: Int, extra: StaticString = "", timestampMs: UInt64 = 0,
+    retryAfterSeconds: UInt64 = 0, _ body: (inout ByteCursor) -> Void
   ) {
     let loop = loop
     loop.claimOutput(self)
@@ -30,6 +32,11 @@ extension Connection {
       cursor.put(loop.commonHeaders)
       putRequestHeaders(request, &cursor)
       cursor.put(extra)
+      if timestampMs > 0 {
+        cursor.put("x-backplane-ts-ms: ")
+        cursor.put(decimal: timestampMs)
+        cursor.put("\r\n")
+      }
       if retryAfterSeconds > 0 {
         cursor.put("retry-after: ")
         cursor.put(decimal: retryAfterSeconds)
@@ -182,10 +189,17 @@ extension Connection {
     let record = read.pointee.record
     let size = Int(record.data.size)
     guard record.content == BP_CONTENT_JSON else {
-      return answer(200, currentMediaType(), bodyLength: size) { $0.put(record.data) }
+      // The media type comes from the URI, so that JSON may be named here; another node is told that these are bytes.
+      let isForNode = current.isFromNode
+      return answer(
+        200, currentMediaType(), bodyLength: size, extra: isForNode ? "x-backplane-content: bytes\r\n" : "",
+        timestampMs: isForNode ? record.ts_ms : 0
+      ) { $0.put(record.data) }
     }
     let length = 6 + ByteCursor.digits(record.ts_ms) + 8 + size + 1
-    answer(200, "application/json", bodyLength: length) { cursor in
+    answer(
+      200, "application/json", bodyLength: length, extra: current.isFromNode ? "x-backplane-content: json\r\n" : ""
+    ) { cursor in
       cursor.put("{\"ts\":")
       cursor.put(decimal: record.ts_ms)
       cursor.put(",\"data\":")

@@ -69,6 +69,10 @@ struct Request {
   var requestID: String?
   var requestedHeaders: String?
   var trace: TraceContext?
+  /// Another node asks (`x-backplane-node: 1`): it is told what the HTTP API has no place for.
+  var isFromNode = false
+  /// The name of the request on its way through nodes (`x-backplane-request`, 32 hexadecimal digits).
+  var key: (high: UInt64, low: UInt64)?
 
   init() {}
 
@@ -106,7 +110,9 @@ struct Request {
           }
           contentLength = length
         }
+      case 16: if name.matches("x-backplane-node") { isFromNode = value == "1" }
       case 17: if name.matches("transfer-encoding") { isChunked = true }
+      case 19: if name.matches("x-backplane-request") { key = TraceContext.key(value) }
       case 30:
         if name.matches("access-control-request-headers") { requestedHeaders = Self.sane(value, countMax: 4096) }
       default: break
@@ -171,6 +177,17 @@ struct TraceContext {
     self.high = high
     self.low = low
     self.span = span
+  }
+
+  /// Thirty-two lower-case hexadecimal digits, not all of them 0.
+  static func key(_ text: String) -> (high: UInt64, low: UInt64)? {
+    var text = text
+    return text.withUTF8 { bytes in
+      guard bytes.count == 32, let high = hex(bytes[0..<16]), let low = hex(bytes[16..<32]), high | low != 0 else {
+        return nil
+      }
+      return (high, low)
+    }
   }
 
   private static func hex(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> UInt64? {

@@ -10,14 +10,27 @@ public protocol DirectBackend: Plugin {
   /// Reads one record.
   func read(_ call: ReadCall)
 
+  /// Reads the records that are asked for together, two or more; by default one after the other with `read(_:)`. For a
+  /// backend that can have them in one round trip. The batch is valid during the call, a read until it is completed.
+  func read(_ batch: ReadBatch)
+
   /// One page of a scan.
   func scan(_ call: ScanCall)
+
+  /// The total below a prefix, and one page from the middle (backend_query.h). Called when `modes.query` says how.
+  func query(_ call: QueryCall)
 
   /// The caller of `token` has given up. Best effort; complete it all the same.
   func cancel(_ token: bp_token)
 }
 
 extension DirectBackend {
+  public func read(_ batch: ReadBatch) {
+    for index in 0..<batch.count { read(batch[index]) }
+  }
+
+  public func query(_ call: QueryCall) { call.notCheaper() }
+
   public func cancel(_ token: bp_token) {}
 }
 
@@ -35,23 +48,29 @@ public struct BackendModes: Sendable {
   public var apply: CallMode
   public var read: CallMode
   public var scan: CallMode
+  /// Nil: the backend has no `query`, and lists are scans.
+  public var query: CallMode?
   /// The best that apply acknowledges.
   public var durability: Durability
   /// A unit of several ops is all or nothing.
   public var isAtomic: Bool
   /// Keeps versions and honours `Condition.version`.
   public var keepsVersions: Bool
+  /// The records are another node's (`BP_BACKEND_REMOTE`).
+  public var isRemote: Bool
 
   public init(
-    apply: CallMode, read: CallMode, scan: CallMode, durability: Durability, isAtomic: Bool = true,
-    keepsVersions: Bool = true
+    apply: CallMode, read: CallMode, scan: CallMode, query: CallMode? = nil, durability: Durability,
+    isAtomic: Bool = true, keepsVersions: Bool = true, isRemote: Bool = false
   ) {
     self.apply = apply
     self.read = read
     self.scan = scan
+    self.query = query
     self.durability = durability
     self.isAtomic = isAtomic
     self.keepsVersions = keepsVersions
+    self.isRemote = isRemote
   }
 }
 
@@ -87,8 +106,12 @@ public struct UnitCall: @unchecked Sendable {
   }
 
   @inlinable public var token: bp_token { unit.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  @inlinable public var header: bp_call? { unit.call?.pointee }
   @inlinable public var timestampMs: UInt64 { unit.ts_ms }
   @inlinable public var version: UInt64 { unit.version }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: unit.call) }
   @inlinable public var count: Int { Int(unit.ops_count) }
 
   /// One op; its views are valid until the unit is completed.
@@ -114,6 +137,26 @@ public struct UnitCall: @unchecked Sendable {
   public func fail(_ failure: Failure) { host.fail(unit.token, failure, as: bp_write_result.self) }
 }
 
+/// The reads of one submission.
+public struct ReadBatch {
+  @usableFromInline let host: HostHandle
+  @usableFromInline let first: UnsafePointer<bp_read>
+  public let count: Int
+
+  @usableFromInline init(host: HostHandle, first: UnsafePointer<bp_read>, count: Int) {
+    self.host = host
+    self.first = first
+    self.count = count
+  }
+
+  @inlinable public subscript(index: Int) -> ReadCall {
+    // Arrays of sized structs are walked by the size of their first element (core.h).
+    let read = UnsafeRawPointer(first).advanced(by: index * Int(first.pointee.size))
+      .assumingMemoryBound(to: bp_read.self)
+    return ReadCall(host: host, request: read.pointee)
+  }
+}
+
 /// One record to read.
 public struct ReadCall: @unchecked Sendable {
   // @unchecked: the pointers inside are valid until the token is completed, on any thread (backend.h).
@@ -126,10 +169,14 @@ public struct ReadCall: @unchecked Sendable {
   }
 
   @inlinable public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  @inlinable public var header: bp_call? { request.call?.pointee }
   /// In normal form.
   @inlinable public var uri: BorrowedBytes { request.uri.bytes }
   /// Only existence, time and version are asked for.
   @inlinable public var isWithoutData: Bool { request.flags & BP_READ_WITHOUT_DATA != 0 }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: request.call) }
 
   /// `data` needs to live only until this returns. Hold no lock: it may run host code.
   @inlinable public func found(timestampMs: UInt64, version: UInt64, content: Content, data: BorrowedBytes) {
@@ -158,11 +205,15 @@ public struct ScanCall: @unchecked Sendable {
   let request: bp_scan
 
   public var token: bp_token { request.token }
+  /// Deadline, trace and idempotency key of whoever asks.
+  public var header: bp_call? { request.call?.pointee }
   public var prefix: BorrowedBytes { request.prefix.bytes }
   /// Empty: from the beginning.
   public var cursor: BorrowedBytes { request.cursor.bytes }
   /// At most so many items.
   public var limit: Int { Int(request.credits) }
+  /// When the caller stops waiting, on CLOCK_MONOTONIC; `UInt64.max`: never.
+  public var deadlineNs: UInt64 { deadline(of: request.call) }
 
   /// Items and their views need to live only until this returns. An empty cursor says that this was the last page.
   public func page(_ items: UnsafeBufferPointer<bp_scan_item>, cursor: BorrowedBytes) {
@@ -173,4 +224,9 @@ public struct ScanCall: @unchecked Sendable {
   }
 
   public func fail(_ failure: Failure) { host.fail(request.token, failure, as: bp_scan_result.self) }
+}
+
+private func deadline(of call: UnsafePointer<bp_call>?) -> UInt64 {
+  guard let deadlineNs = call?.pointee.deadline_ns, deadlineNs != 0 else { return .max }
+  return deadlineNs
 }

@@ -4,7 +4,8 @@ private func makeBackendTable(_ modes: BackendModes) -> UnsafeMutablePointer<bp_
   table.initialize(
     to: bp_backend(
       size: .size(of: bp_backend.self),
-      flags: (modes.isAtomic ? BP_BACKEND_ATOMIC : 0) | (modes.keepsVersions ? BP_BACKEND_VERSIONS : 0),
+      flags: (modes.isAtomic ? BP_BACKEND_ATOMIC : 0) | (modes.keepsVersions ? BP_BACKEND_VERSIONS : 0)
+        | (modes.isRemote ? BP_BACKEND_REMOTE : 0),
       apply_mode: modes.apply.rawValue, read_mode: modes.read.rawValue, scan_mode: modes.scan.rawValue,
       durability_max: modes.durability.rawValue,
       apply: { pointer, units, count in InstanceBox.with(pointer) { $0.apply(units!, Int(count)) } },
@@ -19,13 +20,28 @@ private func element<T>(_ first: UnsafePointer<T>, _ index: Int, _ size: UInt32)
   UnsafeRawPointer(first).advanced(by: index * Int(size)).load(as: T.self)
 }
 
+/// The table of backplane.backend.query/1, of a backend that has it.
+private func makeQueryTable(_ mode: CallMode) -> UnsafeMutablePointer<bp_backend_query> {
+  let table = UnsafeMutablePointer<bp_backend_query>.allocate(capacity: 1)
+  table.initialize(
+    to: bp_backend_query(
+      size: .size(of: bp_backend_query.self), mode: mode.rawValue,
+      query: { pointer, query in InstanceBox.with(pointer) { $0.query(query!) } }))
+  return table
+}
+
 final class DirectBackendInstance<P: DirectBackend>: Instance<P> {
   private let backend = makeBackendTable(P.modes)
+  private let queries = P.modes.query.map { makeQueryTable($0) }
 
-  deinit { backend.deallocate() }
+  deinit {
+    backend.deallocate()
+    queries?.deallocate()
+  }
 
   override func kindTable(_ id: bp_view) -> UnsafeRawPointer? {
-    id.equals("backplane.backend/1") ? UnsafeRawPointer(backend) : nil
+    if id.equals("backplane.backend/1") { return UnsafeRawPointer(backend) }
+    return id.equals("backplane.backend.query/1") ? queries.map { UnsafeRawPointer($0) } : nil
   }
 
   override func cancel(_ token: bp_token) { plugin.cancel(token) }
@@ -35,11 +51,13 @@ final class DirectBackendInstance<P: DirectBackend>: Instance<P> {
   }
 
   override func read(_ reads: UnsafePointer<bp_read>, _ count: Int) {
-    let size = reads.pointee.size
-    for index in 0..<count { plugin.read(ReadCall(host: host, request: element(reads, index, size))) }
+    if count == 1 { return plugin.read(ReadCall(host: host, request: reads.pointee)) }
+    plugin.read(ReadBatch(host: host, first: reads, count: count))
   }
 
   override func scan(_ scan: UnsafePointer<bp_scan>) { plugin.scan(ScanCall(host: host, request: scan.pointee)) }
+
+  override func query(_ query: UnsafePointer<bp_query>) { plugin.query(QueryCall(host: host, request: query.pointee)) }
 }
 
 final class BackendInstance<P: Backend>: Instance<P> {

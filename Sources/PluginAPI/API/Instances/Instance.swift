@@ -37,7 +37,8 @@ class Instance<P: Plugin>: InstanceBox {
     let executor = InstanceExecutor(threads: P.threads)
     self.executor = executor
     let plugin = plugin!
-    switch executor.wait({ try await plugin.start() }) {
+    let deadline = Deadline(monotonicNs: deadlineNs == 0 ? .max : deadlineNs)
+    switch executor.wait({ try await plugin.start(deadline) }) {
     case .success: return BP_OK
     case .failure(let error): return report.failed(error)
     }

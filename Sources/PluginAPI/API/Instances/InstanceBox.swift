@@ -32,6 +32,7 @@ class InstanceBox {
   func apply(_ units: UnsafePointer<bp_unit>, _ count: Int) {}
   func read(_ reads: UnsafePointer<bp_read>, _ count: Int) {}
   func scan(_ scan: UnsafePointer<bp_scan>) {}
+  func query(_ query: UnsafePointer<bp_query>) {}
 
   // Schemas.
   func programs(_ add: (bp_program) -> Void) {}

@@ -2,7 +2,8 @@
  * backplane/backend.h - the kind `backend`: keeps records. Three functions: apply, read, scan.
  *
  * A backend stores what it is given and knows nothing of schemas, policies or paging: the kernel has validated and
- * normalised, gives time stamps and versions, and does pattern, sort, total and paging once, above scan.
+ * normalised, gives time stamps and versions, and does pattern, sort, total and paging once, above scan. A backend that
+ * knows the total without going over the records can say so by backplane.backend.query/1 (backend_query.h).
  * Manifest: kinds ["backend"], schemes: the URL schemes that choose it (["sqlite"]); the slot's configuration then has
  * "url". `volatile: true` when the records die with the instance.
  */
@@ -73,6 +74,13 @@ typedef struct bp_scan_result {
 #define BP_BACKEND_ATOMIC 1u
 /* Keeps bp_record.version and honours BP_IF_VERSION. */
 #define BP_BACKEND_VERSIONS 2u
+/* The records are another node's, which receives each message anew over a protocol that does not carry everything: ts_ms
+ * of what is read and scanned is that node's own, BP_IF_ABSENT and BP_IF_PRESENT may be BP_UNIMPLEMENTED, a scan takes a
+ * prefix that names a program at least ("mutable://open/") and refuses shorter ones with BP_UNIMPLEMENTED, and of an item
+ * only the URI is sure. Units of several ops come to it although it is not ATOMIC: one whose ops are what follows from
+ * its first (an envelope and its outputs) is applied by sending that first one on, as a whole as far as the other node
+ * can; any other is BP_UNIMPLEMENTED. Everything else holds. */
+#define BP_BACKEND_REMOTE 4u
 
 typedef struct bp_backend {
   uint32_t size;
@@ -91,9 +99,12 @@ typedef struct bp_backend {
    * completed. Putting identical bytes again is a change: ts_ms and version move. [any-thread] [states: SERVING] */
   void (*apply)(void *self, const bp_unit *units, uint32_t units_count);
 
-  /* Reads records: each has its own token and its own completion (bp_read_result; BP_NOT_FOUND when there is none). A
-   * read sees every unit that was completed before it was submitted. The bp_read structs are valid until this returns,
-   * their views until the token is completed. [any-thread] [states: SERVING] */
+  /* Reads records: each has its own token and its own completion (bp_read_result; BP_NOT_FOUND when there is none), in
+   * any order and as soon as it is there: the first does not wait for the last. A read sees every unit that was completed
+   * before it was submitted. One call carries the records that are asked for together, up to 256 (a read-multi; a direct
+   * `read` gets them one at a time): ask for them in one round trip where that helps. The same URI may come twice. The
+   * bp_read structs are valid until this returns, their views until the token is completed.
+   * [any-thread] [states: SERVING] */
   void (*read)(void *self, const bp_read *reads, uint32_t reads_count);
 
   /* One page of records in ONE STABLE ORDER of the backend's choice (bp_scan_result). [any-thread] [states: SERVING] */
