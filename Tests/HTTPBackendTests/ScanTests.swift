@@ -62,7 +62,7 @@ import Testing
   }
 
   @Test func windowsOfARemoteThatAllowsLess() throws {
-    for (count, limit) in [(11, 10), (100, 10), (1_000, 37), (997, 100), (64, 64), (65, 64), (200, 5)] {
+    for (count, limit) in [(11, 10), (100, 10), (1_000, 37), (997, 100), (64, 64), (65, 64), (59, 5)] {
       let shelf = Shelf((0..<count).map(Self.name), limitMax: limit)
       let node = try FakeNode { shelf.reply($0) }
       let backend = try TestBackend.http(node.url)
