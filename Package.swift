@@ -230,6 +230,8 @@ let nodeTests: [Target] = [
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
+    name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),

@@ -30,7 +30,9 @@ import Testing
   ])
   func aURIHasAName(_ uri: String, _ content: Content, _ name: String) throws {
     let backend = try files(scratch)
-    #expect(backend.apply([.put(uri, [0x31], content)]).code == BP_OK)
+    let written = backend.apply(
+      [.put(uri, [0x31], content)], timestampMs: KernelStamp.timestampMs, version: KernelStamp.version())
+    #expect(written.code == BP_OK)
     #expect(Folder(scratch).names == [name])
     #expect(Folder(scratch).read(name) == [0x31])
     #expect(backend.read(uri).record?.content == content)

@@ -61,7 +61,8 @@ import Testing
     "mongodb://admin:s3cr3t-word@h", "mongodb://admin:s3cr3t-word@h/db?foo=s3cr3t-word&x",
     "mongodb://admin:s3cr3t-word@/db",
     "mongodb://admin:s3cr3t/word@h/db?nope=1", "mongodb://admin:s3cr3t-word@h/db?authMechanismProperties=s3cr3t-word",
-    "mongodb://admin:s3cr3t-word@@h/db", "mongodb://admin:s3cr3t-word@h:x/db",
+    "mongodb://admin:s3cr3t-word@@h/db", "mongodb://admin:s3cr3t?x-word@h/db", "mongodb://admin:s@3cr3t?-word@h/db",
+    "mongodb://admin:s3cr3t-word@h:x/db",
   ])
   func noSecretIsRepeated(_ url: String) {
     let problems = problems(url: url).joined(separator: "\n")

@@ -120,6 +120,21 @@ import Testing
     #expect(bench.backend.text("mutable://open/a") == "1")
   }
 
+  /// A validator of the collection's refuses one record of a transaction that several units share.
+  @Test func aUnitThatTheServerRefusesFailsNoOther() throws {
+    let bench = try Bench()
+    // Once for all of them together, and once for the first by itself.
+    bench.server.inject(Fault("update", .writeErrors(code: 121, text: "Document failed validation"), times: 2))
+    let answers = bench.backend.submit([
+      unit([.put("mutable://open/a", [0x31]), .put("mutable://open/a/b", [0x31])], 1),
+      unit([.put("mutable://open/c", [0x31]), .delete("mutable://open/d")], 2),
+      unit([.delete("mutable://open/a")], 3), unit([.put("mutable://open/e", [0x31])], 4),
+    ]).map { $0.wait() }
+    #expect(answers.map(\.code) == [BP_INVALID_ARGUMENT, BP_OK, BP_OK, BP_OK], "\(answers)")
+    #expect(answers.map(\.absentCount) == [0, 1, 1, 0])
+    #expect(bench.backend.scan("") == ["mutable://open/c", "mutable://open/e"])
+  }
+
   /// Two instances, as during a reload or on two machines: of first writes one wins, and no raise is lost.
   @Test(arguments: Place.all) func twoInstancesAgree(_ place: Place) throws {
     let (url, server) = place.open()

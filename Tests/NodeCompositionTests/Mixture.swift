@@ -26,8 +26,12 @@ final class Mixture {
     remote = try NodeProcess(folder: remoteFolder, environment: Self.remoteEnvironment(remotePort))
     folder = try TemporaryFolder()
     node = try NodeProcess(
-      folder: folder, configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
+      folder: folder, plugins: Self.plugins,
+      configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
   }
+
+  private static let plugins =
+    BuiltProducts.bundled + ["backend-files", "backend-postgresql", "backend-http"]
 
   private static func remoteEnvironment(_ port: Int) -> [String: String] {
     ["PORT": "\(port)", "BACKEND_URL": "sqlite://"]
@@ -49,19 +53,21 @@ final class Mixture {
 
   func stopRemote() {
     remote.signal(SIGKILL)
-    remote.wait()
+    _ = remote.wait()
   }
 
   func startRemote() throws {
     remote = try NodeProcess(folder: remoteFolder, environment: Self.remoteEnvironment(remotePort))
   }
 
-  /// As a crash would end it; then it is started again.
-  func crashAndStart() throws {
+  /// Ends the node as a crash would; it is started again after `meanwhile`.
+  func crashAndStart(_ meanwhile: () throws -> Void) throws {
     node.signal(SIGKILL)
-    node.wait()
+    _ = node.wait()
+    try meanwhile()
     node = try NodeProcess(
-      folder: folder, configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
+      folder: folder, plugins: Self.plugins,
+      configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
   }
 
   func isBehind(_ slot: String) throws -> Bool {
@@ -77,6 +83,7 @@ final class Mixture {
   func alone<R>(_ slot: String, _ body: (NodeProcess) throws -> R) throws -> R {
     if slot == "remote" { return try body(remote) }
     let reader = try NodeProcess(
+      plugins: Self.plugins,
       configuration: Self.yaml([slot], "all", urls(folder.path, database, postgreSQL, remotePort)))
     defer { reader.stop() }
     return try body(reader)

@@ -106,8 +106,8 @@ struct Fixture {
     try Peer.write(client, "a://b/29", #"{"of":"the peer"}"#, timestamp: 3)
     let all = backend.page("a://b/").items
     #expect(all.map(\.uri) == uris)
-    for (offset, limit) in [(0, 100), (0, 5), (5, 5), (22, 5), (24, 5), (1_000, 5), (3, 0)] {
-      let answer = backend.query("a://b/", offset: offset, limit: limit)
+    for (offset, limit) in [(0 as Int, 100 as Int), (0, 5), (5, 5), (22, 5), (24, 5), (1_000, 5), (3, 0)] {
+      let answer = backend.query("a://b/", offset: UInt64(offset), limit: UInt32(limit))
       #expect(answer.code == BP_OK && answer.total == 24, "\(answer.message)")
       #expect(answer.items == Array(all.dropFirst(offset).prefix(limit)))
     }

@@ -67,8 +67,6 @@ struct ListPages {
   let name: String
 
   private static let attemptsMax = 5
-  /// Below it there are ends that no overlapping window of a length that the remote allows reaches beyond.
-  private static let limitMin = 16
 
   func collect() throws(Failure) -> Set<String> {
     for _ in 0..<Self.attemptsMax {
@@ -87,13 +85,25 @@ struct ListPages {
     let limit = min(first.limit, first.uris.count)
     guard end < first.total else { return seen }
     while true {
-      guard limit >= Self.limitMin else {
+      var (page, length) = Self.window(beforeOrAt: max(0, end - max(1, limit / 4)), lengthMax: max(1, limit))
+      if (page + 1) * length <= end {
+        (page, length) = Self.window(beforeOrAt: max(0, end - 1), lengthMax: max(1, limit))
+      }
+      // Where every length up to the limit has a page that ends, none lies across: at 60 for a limit of 5, at 2,520 for
+      // one of 10, and out of reach for any that a node has.
+      guard (page + 1) * length > end else {
+        throw Failure(
+          code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
+      }
         throw Failure(
           code: BP_UNAVAILABLE,
           "the other node lists \(limit) records at a time, and at least \(Self.limitMin) are needed; raise its limit")
       }
+<<<<<<< HEAD
       var (page, length) = Self.window(beforeOrAt: end - limit / 4, lengthMax: limit)
       if (page + 1) * length <= end { (page, length) = Self.window(beforeOrAt: end - 1, lengthMax: limit) }
+=======
+>>>>>>> main
       let window = try ask(page + 1, length)
       try check(window)
       guard let head = window.uris.first, seen.contains(head) else { return nil }

@@ -79,6 +79,9 @@ struct MongoProblem: StoreProblem {
         && (Self.notPrimary.contains(code) || Self.shuttingDown.contains(code) || Self.conflict.contains(code))
   }
 
+  /// The server refuses something that is asked of it, and would do other things.
+  var concernsOneRecord: Bool { isServers && !concernsAll && !isPassing && !isOutcomeUnknown }
+
   var concernsAll: Bool {
     if isUnreachable || isConnectionLost || isAuthentication { return true }
     guard isServers else { return false }

@@ -27,6 +27,12 @@ struct URLParts {
     }
     let rest = url.dropFirst(scheme.count)
     let question = rest.firstIndex(of: "?") ?? rest.endIndex
+    options = question == rest.endIndex ? [] : Self.options(rest[rest.index(after: question)...])
+    // Then what looks like a host is the beginning of a password, and like an option the end of it.
+    if options.contains(where: { $0.name.contains("@") }) {
+      throw ConnectionString.problem(
+        "the url has an @ where options are; write %3F for a ? in the user name or password, and %40 for an @")
+    }
     let address = rest[..<question]
     // A password may hold an unescaped slash or at-sign by mistake: everything up to the last at-sign is secret.
     let at = address.lastIndex(of: "@")
@@ -42,7 +48,6 @@ struct URLParts {
       let colon = user.firstIndex(of: ":") ?? user.endIndex
       secrets = [String(user[..<colon]), String(user[colon...].dropFirst()), String(user)]
     }
-    options = question == rest.endIndex ? [] : Self.options(rest[rest.index(after: question)...])
     let secretOptions = [
       "tlscertificatekeyfilepassword", "sslclientcertificatekeypassword", "authmechanismproperties",
     ]

@@ -92,19 +92,28 @@ final class ReadQueue: @unchecked Sendable {
   }
 
   private func run(_ reader: Reader) {
+    // The last question did not reach the server.
+    var hasFailed = false
     while true {
       pthread_mutex_lock(mutex)
       while waiting.isEmpty, !isClosed { pthread_cond_wait(work, mutex) }
       let count = min(waiting.count, Self.batchReadsMax)
       let calls = Array(waiting.prefix(count))
       waiting.removeFirst(count)
+      let isEnding = isClosed
       pthread_mutex_unlock(mutex)
       if calls.isEmpty { return }
-      answer(calls, reader)
+      if isEnding, hasFailed {
+        // Each question would take its full time.
+        for call in calls { call.fail(.unavailable("the MongoDB backend is stopping and its server is not there")) }
+      } else {
+        hasFailed = !answer(calls, reader)
+      }
     }
   }
 
-  private func answer(_ calls: [ReadCall], _ reader: Reader) {
+  /// False: the server was not there.
+  private func answer(_ calls: [ReadCall], _ reader: Reader) -> Bool {
     let nowNs = monotonicNs()
     var open: [BorrowedKey: [ReadCall]] = [:]
     for call in calls {
@@ -116,7 +125,7 @@ final class ReadQueue: @unchecked Sendable {
         open[BorrowedKey(call.uri), default: []].append(call)
       }
     }
-    if open.isEmpty { return }
+    if open.isEmpty { return true }
     do throws(MongoProblem) {
       let isWithoutData = open.values.allSatisfy { $0.allSatisfy(\.isWithoutData) }
       try reader.find(open.keys.map(\.bytes), isWithoutData: isWithoutData) { found in
@@ -128,9 +137,11 @@ final class ReadQueue: @unchecked Sendable {
         }
       }
       for missed in open.values { for call in missed { call.notFound() } }
+      return true
     } catch {
       health.report(error)
       for missed in open.values { for call in missed { call.fail(error.failure) } }
+      return !error.isUnreachable && !error.isConnectionLost
     }
   }
 }

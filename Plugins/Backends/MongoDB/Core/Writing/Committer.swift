@@ -90,10 +90,7 @@ final class Committer: UnitCommitter, @unchecked Sendable {
     let isBulksOnly = runs.allSatisfy { $0.kind == .bulk } && runs.count <= Self.bulksMax
     let isOneOp = units.count == 1 && units[0].call.count == 1
     if deployment.hasTransactions, !isBulksOnly, !isOneOp {
-      let outcomes = try transactions.write(units)
-      succeeded()
-      for (index, outcome) in outcomes.enumerated() { complete(index, outcome) }
-      return
+      return try together(units, on: deployment, complete)
     }
     for run in runs {
       switch run.kind {
@@ -110,6 +107,27 @@ final class Committer: UnitCommitter, @unchecked Sendable {
             .unimplemented(
               "a unit of several ops needs a transaction, which \(settings.connection.place) does not have: it is a server "
                 + "on its own; make it a replica set, of one member if need be")))
+      }
+    }
+  }
+
+  /// In one transaction; and when a record of one of them is refused, each by itself: a unit that fails fails no other.
+  private func together(
+    _ units: [PreparedUnit], on deployment: Deployment, _ complete: (Int, UnitOutcome) -> Void
+  ) throws(MongoProblem) {
+    do throws(MongoProblem) {
+      let outcomes = try transactions.write(units)
+      succeeded()
+      for (index, outcome) in outcomes.enumerated() { complete(index, outcome) }
+    } catch {
+      guard units.count > 1, error.concernsOneRecord else { throw error }
+      for (index, unit) in units.enumerated() {
+        do throws(MongoProblem) {
+          try write([unit], on: deployment) { complete(index, $1) }
+        } catch {
+          report(error)
+          complete(index, .failed(error.failure))
+        }
       }
     }
   }
