@@ -95,15 +95,6 @@ struct ListPages {
         throw Failure(
           code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
       }
-        throw Failure(
-          code: BP_UNAVAILABLE,
-          "the other node lists \(limit) records at a time, and at least \(Self.limitMin) are needed; raise its limit")
-      }
-<<<<<<< HEAD
-      var (page, length) = Self.window(beforeOrAt: end - limit / 4, lengthMax: limit)
-      if (page + 1) * length <= end { (page, length) = Self.window(beforeOrAt: end - 1, lengthMax: limit) }
-=======
->>>>>>> main
       let window = try ask(page + 1, length)
       try check(window)
       guard let head = window.uris.first, seen.contains(head) else { return nil }
