@@ -38,15 +38,13 @@ public struct CrashTrial {
     process.waitUntilExit()
     var acknowledged = Acknowledged()
     acknowledged.wasKilled = process.terminationReason == .uncaughtSignal
-    // What was being said when it was killed is not said: a name cut short is another name.
-    let whole = printed.prefix(upTo: printed.lastIndex(of: UInt8(ascii: "\n")) ?? printed.startIndex)
-    for line in String(decoding: whole, as: UTF8.self).split(separator: "\n") {
+    for line in String(decoding: printed, as: UTF8.self).split(separator: "\n") {
       let name = String(line.dropFirst())
       switch line.first {
       case "+": acknowledged.written.insert(name)
-      // A deletion that may be under way: the record may be there and may not.
-      case "?": acknowledged.written.remove(name)
-      default: acknowledged.deleted.insert(name)
+      case "-": acknowledged.deleted.insert(name)
+      // About to be deleted: whether it is there nobody can say.
+      default: acknowledged.written.remove(name)
       }
     }
     return acknowledged
