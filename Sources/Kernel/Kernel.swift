@@ -630,6 +630,10 @@ public final class Kernel: @unchecked Sendable {
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
         ports: instance.listeners.mapValues(\.port), repair: instance.isBehind ? instance.backlog.report : nil)
     }
+    notes += context.repairs.reports.filter { lease.generation.instance(slot: $0.slot) == nil }.map {
+      "no slot '\($0.slot)' serves, and its repair journal has \($0.report.units) writes for it; "
+        + "`backplane backend accept \($0.slot)` drops them"
+    }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }

@@ -22,8 +22,8 @@ enum CrashWriter {
     }
   }
 
-  /// Says each change once it is acknowledged, `+name` or `-name`: what is then found must be at least that. The second
-  /// record of every unit is a twin of the first.
+  /// Says each change once it is acknowledged, `+name` or `-name`: what is then found must be at least that. Before a
+  /// record is deleted `?name` says that it may be gone. The second record of every unit is a twin of the first.
   private static func writeForEver(_ backend: TestBackend, round: String) {
     Threads.run(4) { thread in
       var index = 0
@@ -38,6 +38,7 @@ enum CrashWriter {
         apply("+", name, [.put("mutable://open/\(name)", data), .put("mutable://open/twin/\(name)", data, .bytes)])
         if index % 4 == 3 {
           let old = "\(round)-\(thread)-\(index - 2)"
+          say("?" + old)
           apply("-", old, [.delete("mutable://open/\(old)"), .delete("mutable://open/twin/\(old)")])
         }
         index += 1

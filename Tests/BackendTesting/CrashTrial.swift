@@ -40,13 +40,13 @@ public struct CrashTrial {
     acknowledged.wasKilled = process.terminationReason == .uncaughtSignal
     for line in String(decoding: printed, as: UTF8.self).split(separator: "\n") {
       let name = String(line.dropFirst())
-      if line.hasPrefix("+") {
-        acknowledged.written.insert(name)
-      } else {
-        acknowledged.deleted.insert(name)
+      switch line.first {
+      case "+": acknowledged.written.insert(name)
+      case "-": acknowledged.deleted.insert(name)
+      // About to be deleted: whether it is there nobody can say.
+      default: acknowledged.written.remove(name)
       }
     }
-    acknowledged.written.subtract(acknowledged.deleted)
     return acknowledged
   }
 

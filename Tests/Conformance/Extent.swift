@@ -16,5 +16,5 @@ public struct Extent: Codable, Sendable, Equatable {
     recordsCount: 2_000, growthCyclesCount: 80, killsCount: 3, contendedWritesCount: 100, isFull: false)
   /// A minute or some: before a release.
   public static let full = Extent(
-    recordsCount: 100_000, growthCyclesCount: 1_000, killsCount: 25, contendedWritesCount: 2_000, isFull: true)
+    recordsCount: 100_000, growthCyclesCount: 500, killsCount: 25, contendedWritesCount: 500, isFull: true)
 }

@@ -123,7 +123,7 @@ final class ToyBackend: DirectBackend, HandsOverState {
     // After the completion the unit is no longer there.
     let uris = (0..<unit.count).map { key(unit[$0].uri.text) }
     complete(unit)
-    usleep(300)
+    usleep(3_000)
     state.withLock { state in for uri in uris { state.shown[uri] = state.records[uri] } }
   }
 

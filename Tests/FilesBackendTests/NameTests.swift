@@ -30,7 +30,9 @@ import Testing
   ])
   func aURIHasAName(_ uri: String, _ content: Content, _ name: String) throws {
     let backend = try files(scratch)
-    #expect(backend.apply([.put(uri, [0x31], content)]).code == BP_OK)
+    let answer = backend.apply(
+      [.put(uri, [0x31], content)], timestampMs: KernelStamp.timestampMs, version: KernelStamp.version())
+    #expect(answer.code == BP_OK)
     #expect(Folder(scratch).names == [name])
     #expect(Folder(scratch).read(name) == [0x31])
     #expect(backend.read(uri).record?.content == content)
@@ -44,7 +46,7 @@ import Testing
     var random = SeededGenerator(seed: 3)
     let alphabet = Array("ab.=~#%/+ \u{0}\u{e9}AZ-_!*\\:".utf8)
     var names: [[UInt8]: [UInt8]] = [:]
-    for _ in 0..<20_000 {
+    for _ in 0..<1_000 {
       let count = Int.random(in: 0...12, using: &random) * (Int.random(in: 0..<20, using: &random) == 0 ? 60 : 1)
       let uri = Array("a://".utf8) + (0..<count).map { _ in alphabet.randomElement(using: &random)! }
       let path = uri.withUnsafeBufferPointer { RecordPath($0)! }
@@ -79,13 +81,10 @@ import Testing
       #expect(backend.apply([.put(uri, Array("\(index)".utf8), index % 2 == 0 ? .json : .bytes)]).code == BP_OK)
     }
     for (index, uri) in uris.enumerated() { #expect(backend.read(uri).record?.data == Array("\(index)".utf8)) }
-    for limit in [1, 2, 100] { #expect(Set(backend.scan("", limit: limit)) == Set(uris)) }
-    #expect(backend.scan("", limit: 1).count == uris.count)
-    for length in [5, 15, 100, 214, 215, 216, 400, 4_000] {
-      for uri in uris {
-        let prefix = String(uri.prefix(length))
-        #expect(Set(backend.scan(prefix, limit: 3)) == Set(uris.filter { $0.hasPrefix(prefix) }))
-      }
+    #expect(backend.scan("", limit: 3).sorted() == uris.sorted())
+    // Prefixes that end within a piece, at its end and behind it.
+    for prefix in Set([100, 214, 215, 216, 4_000].flatMap { length in uris.map { String($0.prefix(length)) } }) {
+      #expect(backend.scan(prefix).sorted() == uris.filter { $0.hasPrefix(prefix) }.sorted())
     }
     let tooLong = backend.apply([.put(long("u", 4_082), [1])])
     #expect(tooLong.code == BP_INVALID_ARGUMENT && tooLong.message.contains("4096"))

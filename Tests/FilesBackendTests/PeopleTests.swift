@@ -78,7 +78,9 @@ import Testing
     try folder.write("mutable/open/a.json", "1")
     #expect(backend.read("mutable://open/a").record?.content == .json)
     #expect(backend.scan("") == ["mutable://open/a"])
-    #expect(backend.apply([.put("mutable://open/a", [9], .bytes)]).code == BP_OK)
+    let answer = backend.apply(
+      [.put("mutable://open/a", [9], .bytes)], timestampMs: KernelStamp.timestampMs, version: KernelStamp.version())
+    #expect(answer.code == BP_OK)
     #expect(folder.names == ["mutable/open/a.bytes"])
     try folder.write("mutable/open/a.json", "1")
     #expect(backend.apply([.delete("mutable://open/a")]).absentCount == 0)

@@ -32,7 +32,7 @@ import Testing
     (#"{"url":"https://h","tls_ca_file":"/nonexistent.pem"}"#, "/tls_ca_file", "is missing or is no PEM file"),
     (#"{"url":"https://h","tls_server_name":"a b"}"#, "/tls_server_name", "no host name"),
     (#"{"url":"https://h","tls_certificate_file":"/dev/null"}"#, "/tls_private_key_file", "is missing"),
-    (#"{"url":"http://h","retries":3}"#, "/retries", ""),
+    (#"{"url":"http://h","retries":3}"#, "/retries", "unknown key"),
   ])
   func isRefused(_ configuration: String, _ pointer: String, _ sentence: String) {
     let lines = TestBackend.refusal(configuration)

@@ -62,12 +62,19 @@ import Testing
   }
 
   @Test func windowsOfARemoteThatAllowsLess() throws {
-    for (count, limit) in [(11, 10), (100, 10), (1_000, 37), (997, 100), (64, 64), (65, 64), (200, 5)] {
+    for (count, limit) in [(11, 10), (100, 10), (1_000, 37), (997, 100), (64, 64), (65, 64), (59, 5)] {
       let shelf = Shelf((0..<count).map(Self.name), limitMax: limit)
       let node = try FakeNode { shelf.reply($0) }
       let backend = try TestBackend.http(node.url)
       #expect(backend.scan("mutable://open/d/", limit: 300) == (0..<count).map(Self.name), "\(count) by \(limit)")
     }
+  }
+
+  @Test func aRemoteThatAllowsTooLittle() throws {
+    let shelf = Shelf((0..<20).map(Self.name), limitMax: 1)
+    let node = try FakeNode { shelf.reply($0) }
+    let answer = try TestBackend.http(node.url).page("mutable://open/d/")
+    #expect(answer.code == BP_UNAVAILABLE && answer.message.contains("too few"), "\(answer.message)")
   }
 
   /// A record that exists throughout is seen exactly once, whatever comes and goes between two requests.

@@ -330,7 +330,7 @@ import Testing
   @Test func mutatedPayloadsAreReadWithinTheirBounds() {
     var random = Seeded(state: 7)
     let seeds = seeds()
-    #expect(seeds.count == 16)
+    #expect(seeds.count == 18)
     let guarded = GuardedPayload(sizeMax: 8192)
     for seed in seeds { readAll(guarded.hold(seed)) }
     for _ in 0..<20_000 {

@@ -26,7 +26,8 @@ final class Mixture {
     remote = try NodeProcess(folder: remoteFolder, environment: Self.remoteEnvironment(remotePort))
     folder = try TemporaryFolder()
     node = try NodeProcess(
-      folder: folder, plugins: Self.plugins, configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
+      folder: folder, plugins: Self.plugins,
+      configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
   }
 
   private static let plugins =
@@ -65,7 +66,8 @@ final class Mixture {
     _ = node.wait()
     try meanwhile()
     node = try NodeProcess(
-      folder: folder, plugins: Self.plugins, configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
+      folder: folder, plugins: Self.plugins,
+      configuration: Self.yaml(order, policy, urls(folder.path, database, postgreSQL, remotePort)))
   }
 
   func isBehind(_ slot: String) throws -> Bool {
@@ -81,7 +83,8 @@ final class Mixture {
   func alone<R>(_ slot: String, _ body: (NodeProcess) throws -> R) throws -> R {
     if slot == "remote" { return try body(remote) }
     let reader = try NodeProcess(
-      plugins: Self.plugins, configuration: Self.yaml([slot], "all", urls(folder.path, database, postgreSQL, remotePort)))
+      plugins: Self.plugins,
+      configuration: Self.yaml([slot], "all", urls(folder.path, database, postgreSQL, remotePort)))
     defer { reader.stop() }
     return try body(reader)
   }

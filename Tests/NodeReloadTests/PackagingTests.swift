@@ -86,7 +86,11 @@ struct ScratchSystem {
       "usr/local/lib/sysusers.d/backplane.conf", "usr/local/lib/tmpfiles.d/backplane.conf",
       "etc/backplane/backplane.yaml",
       "etc/backplane/plugins.d", "usr/local/share/doc/backplane/docs/service.md",
-    ] + (BuiltProducts.bundled + BuiltProducts.occasional).map({ "usr/local/lib/backplane/plugins.d/libbackplane-\($0).so" }) {
+    ]
+      + (BuiltProducts.bundled + BuiltProducts.occasional).map({
+        "usr/local/lib/backplane/plugins.d/libbackplane-\($0).so"
+      })
+    {
       #expect(installed.contains(name), "\(name) is missing")
     }
 

@@ -65,7 +65,7 @@ struct BackendConcurrency {
       var random = SeededGenerator(seed: seed &+ UInt64(thread))
       let own = "\(root)/own/\(thread)"
       for round in 0..<60 {
-        let text = Array("\(thread):\(round)".utf8)
+        let text = Array("\"\(thread):\(round)\"".utf8)
         let written = try Waiting.apply(driver, [.put(own, text)], stamps.next())
         try require(written.code == BP_OK, "apply failed with code \(written.code): \(written.message)")
         let read = try BackendDriver.record(Waiting.read(driver, own), own)
@@ -75,7 +75,7 @@ struct BackendConcurrency {
             + "sees every unit that was completed before it was submitted")
         if traits.isAtomic {
           let tag = Array(String(repeating: "\(thread),\(round);", count: Int.random(in: 1...200, using: &random)).utf8)
-          let pair = ["left", "right"].map { Op.put("\(root)/\($0)", tag) }
+          let pair = ["left", "right"].map { Op.put("\(root)/\($0)", tag, .bytes) }
           let answer = try Waiting.apply(driver, random.oneIn(2) ? pair : pair.reversed(), stamps.next())
           try require(answer.code == BP_OK, "apply failed with code \(answer.code): \(answer.message)")
         }

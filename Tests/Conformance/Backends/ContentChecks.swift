@@ -21,7 +21,7 @@ struct ContentChecks {
         trace.unit([.put("\(root)/bytes/\(index)", data, .bytes)])
         trace.read("\(root)/bytes/\(index)")
       }
-      for text in ["null", " 1 ", #"{"b":1,"a":2,"b":3}"#, #""\u0000é€😀\ud800""#, "1e400", "-0.0"] {
+      for text in ["null", "[ 1 ]", #"{"b":1,"a":2,"b":3}"#, #""\u0000é€😀\ud800""#, "1e400", "-0.0"] {
         trace.put("\(root)/json", text)
         trace.read("\(root)/json")
       }

@@ -57,7 +57,7 @@ struct GrowthCheck {
       let data = [UInt8](repeating: UInt8(truncatingIfNeeded: cycle), count: 1_000)
       try await apply(driver, uris.map { .put($0, data, .bytes) }, cycle)
       // What fails costs nothing either.
-      _ = try await driver.apply([.put(uris[0], data, if: .absent)], stamp: cycle)
+      _ = try await driver.apply([.put(uris[0], data, .bytes, if: .absent)], stamp: cycle)
       for uri in uris {
         let record = try await driver.read(uri)
         try require(record?.data.isSame(as: data) == true, "a record was not read back in cycle \(cycle)")

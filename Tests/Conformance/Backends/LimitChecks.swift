@@ -60,7 +60,10 @@ struct LimitChecks {
   ) async throws -> String? {
     let answer = try await driver.apply([.put(uri, data, content)], stamp: 1)
     if answer.code == BP_OK { return nil }
-    let isLimit = [BP_RESOURCE_EXHAUSTED, BP_INVALID_ARGUMENT, BP_OUT_OF_RANGE].contains(answer.code)
+    // Another node judges what it is sent, and says so.
+    let limits =
+      [BP_RESOURCE_EXHAUSTED, BP_INVALID_ARGUMENT, BP_OUT_OF_RANGE] + (driver.traits.isRemote ? [BP_REJECTED] : [])
+    let isLimit = limits.contains(answer.code)
     try require(
       isLimit,
       "it failed with code \(answer.code): \(answer.message); a limit is BP_RESOURCE_EXHAUSTED or "

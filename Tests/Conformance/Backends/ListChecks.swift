@@ -65,12 +65,12 @@ struct ListChecks {
       "a", "B", "b", "A", "aa", "a-b", "a_b", "a/b", "a/B", "10", "9", "1", "%20", "~", "$", "z", "a.b", "a/b/c",
     ]
     for root in TraceRun.roots {
-      for tail in tails { trace.put("\(root)/\(tail)", tail) }
+      for tail in tails { trace.put("\(root)/\(tail)", "\"\(tail)\"") }
       for index in 0..<10 { trace.put("\(root)/many/\(index * 7 % 10)") }
     }
     for uri in RandomTrace.uris { trace.put(uri) }
     // Out of the order of insertion.
-    trace.put("\(TraceRun.roots[0])/b", "again")
+    trace.put("\(TraceRun.roots[0])/b", "\"again\"")
     // The same time for several records.
     for tail in ["b/1", "a/1", "c/1"] {
       trace.steps.append(.apply([.put("\(TraceRun.roots[0])/\(tail)", [0x31])], stamp: 3))

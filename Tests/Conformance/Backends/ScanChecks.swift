@@ -14,10 +14,10 @@ struct ScanChecks {
     await traces.check("backend.scan") { trace in
       trace.scan("")
       trace.scan(root)
-      for tail in ["/a", "/c", "/b", "/a/b", ""] { trace.put(root + tail, tail) }
+      for tail in ["/a", "/c", "/b", "/a/b", ""] { trace.put(root + tail, "\"\(tail)\"") }
       trace.scan(root)
       trace.scan("")
-      trace.put("\(root)/c", "longer than before")
+      trace.put("\(root)/c", "\"longer than before\"")
       trace.scan(root)
     }
     await traces.check("backend.scan-prefix") { trace in

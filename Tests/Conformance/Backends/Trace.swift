@@ -19,6 +19,7 @@ struct Trace: Sendable {
   /// Units stamped 1, 2, 3, ...
   init(_ steps: [Step] = []) { self.steps = steps }
 
+  /// `text`, as JSON, is one value without anything around it: it is checked before it comes to a backend.
   mutating func put(_ uri: String, _ text: String = "1", _ content: Content = .json, if condition: Condition = .any) {
     unit([.put(uri, Array(text.utf8), content, if: condition)])
   }

@@ -5,7 +5,8 @@ import Synchronization
 
 /// Records as files that people can read.
 public final class FilesBackend: DirectBackend {
-  /// Reads and scans get threads: a file may be on a disk that has to be waited for (the figures are in docs/files.md).
+  /// Reads and scans get threads: a page cache answers in microseconds, but a file may be on a disk that has to be waited
+  /// for, and a transport's event loop must not.
   public static var modes: BackendModes {
     BackendModes(apply: .async, read: .blocking, scan: .blocking, durability: .disk)
   }

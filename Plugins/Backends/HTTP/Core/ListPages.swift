@@ -85,11 +85,16 @@ struct ListPages {
     let limit = min(first.limit, first.uris.count)
     guard end < first.total else { return seen }
     while true {
-      guard limit >= 4 else {
+      var (page, length) = Self.window(beforeOrAt: max(0, end - max(1, limit / 4)), lengthMax: max(1, limit))
+      if (page + 1) * length <= end {
+        (page, length) = Self.window(beforeOrAt: max(0, end - 1), lengthMax: max(1, limit))
+      }
+      // Where every length up to the limit has a page that ends, none lies across: at 60 for a limit of 5, at 2,520 for
+      // one of 10, and out of reach for any that a node has.
+      guard (page + 1) * length > end else {
         throw Failure(
           code: BP_UNAVAILABLE, "the other node lists no more than \(limit) records at a time, which is too few")
       }
-      let (page, length) = Self.window(beforeOrAt: end - limit / 4, lengthMax: limit)
       let window = try ask(page + 1, length)
       try check(window)
       guard let head = window.uris.first, seen.contains(head) else { return nil }

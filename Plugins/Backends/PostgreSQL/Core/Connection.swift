@@ -12,6 +12,7 @@ final class Connection {
   private let stop: StopSignal
   /// How long nothing may come before the server counts as dead.
   private let silenceNs: UInt64
+  private let warned: UnsafeMutablePointer<Bool>
   /// When a session that is being set up is given up.
   var setupDeadlineNs: UInt64 = .max
 
@@ -27,8 +28,10 @@ final class Connection {
       throw PostgreSQLProblem(.connect, "there is no memory for a connection", place: settings.url.place)
     }
     self.handle = handle
+    warned = .allocate(capacity: 1)
+    warned.initialize(to: false)
     // Otherwise libpq writes them to standard error.
-    PQsetNoticeProcessor(handle, { _, _ in }, nil)
+    PQsetNoticeProcessor(handle, { flag, _ in flag!.assumingMemoryBound(to: Bool.self).pointee = true }, warned)
     if PQstatus(handle) == CONNECTION_BAD { throw connectProblem }
     var status = PGRES_POLLING_WRITING
     while status != PGRES_POLLING_OK {
@@ -45,7 +48,16 @@ final class Connection {
     PQsetnonblocking(handle, 1)
   }
 
-  deinit { PQfinish(handle) }
+  deinit {
+    PQfinish(handle)
+    warned.deallocate()
+  }
+
+  /// Whether the server has warned of something since the last time; of a standby that was not waited for, say.
+  func takeWarning() -> Bool {
+    defer { warned.pointee = false }
+    return warned.pointee
+  }
 
   private static func begin(_ url: ConnectionURL) -> OpaquePointer? {
     var pairs = url.parameters.filter { $0.keyword != "client_encoding" }

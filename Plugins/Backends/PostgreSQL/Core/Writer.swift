@@ -79,8 +79,10 @@ final class Writer: UnitCommitter, @unchecked Sendable {
         shared.health.wrote()
         shared.metrics.commits.committed(next.units.count, seconds: Double(monotonicNs() - startNs) / 1e9)
         refusal = nil
+        let isDoubtful = session.connection.takeWarning()
+        let durability = isDoubtful ? min(session.durability, .disk) : session.durability
         for (unit, outcome) in zip(next.units, outcomes) {
-          unit.complete(next.isRepeated ? Uncertainty.certain(outcome) : outcome, session.durability)
+          unit.complete(next.isRepeated ? Uncertainty.certain(outcome) : outcome, durability)
         }
         queue.finished(next.units.count)
         keeper.passed(sizeBytes: sizeBytes)
