@@ -17,23 +17,6 @@ import Testing
       plugins: Self.plugins, environment: ["PORT": ""], configuration: text(port, url), port: port)
   }
 
-  /// The file that the build made, as `plugin check` sees it: in a process of its own, with threads and descriptors counted.
-  @Test func theBuiltPluginPassesTheCheck() throws {
-    let server = MongoWireServer()
-    let (output, errors, _) = try CommandLineTool.run(
-      BuiltProducts.backplane,
-      [
-        "plugin", "check", BuiltProducts.plugin("backend-mongodb"), "--seed", "5", "--json", "--timeout", "300",
-        "--configuration", #"{"url":"\#(server.url(options: "replicaSet=rs0"))"}"#,
-      ], in: NSTemporaryDirectory())
-    let report = try #require(try? JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any], "\(errors)")
-    let checks = try #require(report["checks"] as? [[String: Any]])
-    for check in checks where check["passed"] as? Bool != true {
-      Issue.record("\(check["name"] ?? ""): \(check["detail"] ?? "")")
-    }
-    #expect(report["ok"] as? Bool == true && checks.contains { $0["name"] as? String == "life-cycle.resources" })
-  }
-
   @Test func recordsEnvelopesAndListsGoThere() throws {
     let server = MongoWireServer(.replicaSet(name: "rs0", others: ["127.0.0.1:1"]))
     let node = try node(server.url())
