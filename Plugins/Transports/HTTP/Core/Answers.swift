@@ -168,7 +168,7 @@ extension Connection {
     case BP_REJECTED, BP_INVALID_ARGUMENT:
       answerFailure(400, message.isEmpty ? "The request was refused." : message)
     case BP_NOT_FOUND: answerNotFound()
-    case BP_RESOURCE_EXHAUSTED, BP_UNAVAILABLE, BP_CLOSED:
+    case BP_RESOURCE_EXHAUSTED, BP_UNAVAILABLE, BP_CLOSED, BP_DURABILITY:
       let seconds = max(1, (UInt64(result.retry_after_ms) + 999) / 1000)
       answerFailure(
         503, message.isEmpty ? "The node cannot do this now; try again later." : message, retryAfterSeconds: seconds)
