@@ -28,6 +28,11 @@ public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     Failure(code: BP_RESOURCE_EXHAUSTED, message, isRetryable: true, retryAfterMs: retryAfterMs)
   }
 
+  /// The call's deadline has passed. Trying again is worth it: what was too slow for one call may be quicker then.
+  public static func overdue(_ message: String) -> Failure {
+    Failure(code: BP_DEADLINE_EXCEEDED, message, isRetryable: true)
+  }
+
   /// The request makes no sense, whenever it is sent.
   public static func invalid(_ message: String) -> Failure { Failure(code: BP_INVALID_ARGUMENT, message) }
 

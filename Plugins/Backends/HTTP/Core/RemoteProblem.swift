@@ -38,7 +38,7 @@ struct RemoteProblem {
       case let error as HTTPClientError where error == .deadlineExceeded && isCallersDeadline:
         (
           .timedOut,
-          Failure(code: BP_DEADLINE_EXCEEDED, "\(name) did not answer before the caller's deadline", isRetryable: true)
+          .overdue("\(name) did not answer before the caller's deadline")
         )
       case let error as HTTPClientError where error == .deadlineExceeded || error == .readTimeout:
         make(.timedOut, "\(name) did not answer within timeout_ms (\(settings.timeoutMs))")

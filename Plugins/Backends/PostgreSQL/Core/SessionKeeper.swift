@@ -66,7 +66,7 @@ final class SessionKeeper {
       let isDue = nowNs >= nextAttemptNs
       let limitNs = expire { deadlineNs in
         if shared.stop.isStopping { return .unavailable("the PostgreSQL backend is stopping") }
-        if nowNs >= deadlineNs { return Failure(code: BP_DEADLINE_EXCEEDED, shared.outage.failure.message) }
+        if nowNs >= deadlineNs { return .overdue(shared.outage.failure.message) }
         return isDue || nowNs < shared.outage.limitNs(deadlineNs: deadlineNs) ? nil : shared.outage.failure
       }
       guard let limitNs else { return nil }

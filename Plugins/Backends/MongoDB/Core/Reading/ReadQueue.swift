@@ -119,8 +119,7 @@ final class ReadQueue: @unchecked Sendable {
     for call in calls {
       if call.deadlineNs <= nowNs {
         call.fail(
-          Failure(
-            code: BP_DEADLINE_EXCEEDED, "the read waited for \(settings.connection.place) until its deadline"))
+          .overdue("the read waited for \(settings.connection.place) until its deadline"))
       } else {
         open[BorrowedKey(call.uri), default: []].append(call)
       }

@@ -62,7 +62,7 @@ final class Committer: UnitCommitter, @unchecked Sendable {
       // Whoever asked has been answered: not doing it is the only thing that can still be said truly.
       if unit.call.deadlineNs > startNs { return true }
       unit.call.fail(
-        Failure(code: BP_DEADLINE_EXCEEDED, "the write waited for \(settings.connection.place) until its deadline"))
+        .overdue("the write waited for \(settings.connection.place) until its deadline"))
       return false
     }
     if units.isEmpty { return }
