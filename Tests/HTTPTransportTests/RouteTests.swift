@@ -154,7 +154,8 @@ extension HTTPTests {
     }
 
     @Test(arguments: [
-      (BP_REJECTED, 400), (BP_INVALID_ARGUMENT, 400), (BP_RESOURCE_EXHAUSTED, 503), (BP_UNAVAILABLE, 503), (BP_DURABILITY, 503),
+      (BP_REJECTED, 400), (BP_INVALID_ARGUMENT, 400), (BP_RESOURCE_EXHAUSTED, 503), (BP_UNAVAILABLE, 503),
+      (BP_DURABILITY, 503),
       (BP_DEADLINE_EXCEEDED, 504), (BP_INTERNAL, 500), (BP_UNKNOWN, 500), (BP_DATA_LOSS, 500), (99, 500),
     ])
     func codesBecomeStatuses(code: bp_code, status: Int) async throws {
