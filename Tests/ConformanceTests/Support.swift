@@ -80,6 +80,10 @@ struct CheckAnswer: Decodable {
   var failures: [Check] { checks.filter { !$0.passed } }
 
   static func of(_ file: String, _ options: String...) async throws -> (status: Int32, answer: CheckAnswer) {
+    try await of(file, options: options)
+  }
+
+  static func of(_ file: String, options: [String]) async throws -> (status: Int32, answer: CheckAnswer) {
     let ending = try await Tool.run(Tool.backplane, ["plugin", "check", file, "--json"] + options)
     do {
       return (ending.status, try JSONDecoder().decode(CheckAnswer.self, from: Data(ending.output.utf8)))

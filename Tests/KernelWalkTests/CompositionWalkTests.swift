@@ -116,6 +116,31 @@ struct CompositionWalkTests {
     #expect(walk.node.shutDown())
   }
 
+  /// One that gives up while it is in line lets nobody past those before it.
+  @Test func givingUpInLineKeepsTheLine() throws {
+    let walk = Walk([.direct, .held], .all)
+    let first = walk.node.receive("acct://toy/a", "1")
+    let held = try #require(walk.backends[1].held.next())
+    let second = walk.node.receive("acct://toy/a", "2", within: 50)
+    let third = walk.node.receive("acct://toy/a", "3")
+    #expect(second.answer.soon()?.code == BP_DEADLINE_EXCEEDED)
+    // Another record's write overtakes them all: by then the third would have been sent, were it let through.
+    let other = walk.node.receive("acct://toy/b", "1")
+    let heldOther = try #require(walk.backends[1].held.next())
+    #expect(heldOther.uris == ["acct://toy/b"])
+    #expect(walk.backends[0].order == ["acct://toy/a", "acct://toy/b"])
+    walk.backends[1].finish(held)
+    walk.backends[1].finish(heldOther)
+    #expect(first.answer.soon()?.code == BP_OK && other.answer.soon()?.code == BP_OK)
+    let last = try #require(walk.backends[1].held.next())
+    #expect(last.texts == ["3"])
+    walk.backends[1].finish(last)
+    #expect(third.answer.soon()?.code == BP_OK)
+    walk.expectAgreement()
+    #expect(eventually { walk.node.context.writeOrder.count == 0 })
+    #expect(walk.node.shutDown())
+  }
+
   @Test func underAllNothingIsMissedAndNothingIsRecorded() throws {
     let walk = Walk([.direct, .ownThread], .all)
     walk.backends[1].fail(BP_UNAVAILABLE)

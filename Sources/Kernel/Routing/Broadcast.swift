@@ -404,7 +404,7 @@ final class Broadcast: @unchecked Sendable {
       legs.isAccepted = accepted > 0 && policy.isSatisfied(accepted: accepted, of: backends.count)
       let idle = legs.outcomes.indices.filter { legs.outcomes[$0] == nil && !legs.isSubmitted[$0] }
       return Decided(
-        isAccepted: legs.isAccepted, outcomes: legs.outcomes, passages: legs.passages,
+        isAccepted: legs.isAccepted, outcomes: legs.outcomes, passages: legs.passages, hasBegun: legs.hasBegun,
         idle: legs.hasBegun ? idle : [])
     }
     guard let decided else { return }
@@ -413,7 +413,7 @@ final class Broadcast: @unchecked Sendable {
         if case .deferred = outcome { backends[index].backlog.release() }
       }
       for index in decided.idle { backends[index].backlog.leave() }
-      leavePlace()
+      if decided.hasBegun { leavePlace() }
       if let precondition { return request.applied(.preconditionFailed(op: precondition)) }
       return request.applied(.refused(givenUp ?? failure ?? .noBackend))
     }
@@ -427,6 +427,8 @@ final class Broadcast: @unchecked Sendable {
     var isAccepted: Bool
     var outcomes: [Leg?]
     var passages: [Backlog.Passage]
+    /// Else it is in line, and keeps its place until its turn: those behind it wait for those before it.
+    var hasBegun: Bool
     /// Live legs that were never begun.
     var idle: [Int]
   }
