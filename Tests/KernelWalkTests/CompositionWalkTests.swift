@@ -141,6 +141,21 @@ struct CompositionWalkTests {
     #expect(walk.node.shutDown())
   }
 
+  /// More records than the slot takes calls at a time, in few messages.
+  @Test func manyRecordsOfFewMessagesAreRepaired() throws {
+    let walk = Walk([.direct, .ownThread], .any)
+    walk.backends[1].fail(BP_UNAVAILABLE)
+    for number in 0..<4 {
+      let lines = (0..<1_500).map { "acct://toy/\(number)/\($0) \($0)" }.joined(separator: "\n")
+      #expect(walk.write("msg://open/\(number)", lines)?.code == BP_OK)
+    }
+    walk.backends[1].fail(nil)
+    #expect(eventually { walk.isLevel })
+    #expect(walk.backends[1].records.count == 4 * 1_501)
+    walk.expectAgreement()
+    #expect(walk.node.shutDown())
+  }
+
   @Test func underAllNothingIsMissedAndNothingIsRecorded() throws {
     let walk = Walk([.direct, .ownThread], .all)
     walk.backends[1].fail(BP_UNAVAILABLE)

@@ -6,13 +6,17 @@ import BackplaneABI
 /// one: what it would have overwritten at once need not be written first.
 final class Repairer: Sendable {
   private static let batchBytesMax = 8 << 20
-  /// How long one batch may take.
+  /// How long the calls that are made at a time may take.
   private static let batchTimeoutNs: UInt64 = 30_000_000_000
   /// How long until the next attempt: doubled from the first to the last.
   private static let pauseNsMin: UInt64 = 50_000_000
   private static let pauseNsMax: UInt64 = 1_000_000_000
   /// An answer that is no refusal, and comes again and again though others are taken, is one.
   private static let attemptsMax = 8
+  /// Marks a record of the batch that was refused for good.
+  private static let refusedAttempts = Int.max
+  /// Calls at a time.
+  private static let callsMax = 512
 
   private unowned let kernel: KernelContext
 
@@ -84,21 +88,39 @@ final class Repairer: Sendable {
       for (opIndex, op) in unit.ops.enumerated() { last[op.uri] = (unitIndex, opIndex) }
     }
     let wanted = last.values.sorted { ($0.unit, $0.op) < ($1.unit, $1.op) }
+      .map { RepairCalls.Write(batch.units[$0.unit], $0.op) }
+      .filter { attempts[$0.op.uri] != Repairer.refusedAttempts }
+    // An envelope alone may be more than the slot takes calls at a time.
+    let callsMax = max(1, min(Repairer.callsMax, kernel.inFlightMax.load(ordering: .relaxed) / 2))
+    var start = 0
+    while start < wanted.count {
+      let part = Array(wanted[start..<min(start + callsMax, wanted.count)])
+      if let failure = write(part, instance, lease.number, backlog, &attempts) { return failure }
+      start += part.count
+    }
+    return nil
+  }
+
+  /// Nil: the backend has all of these that it will ever take.
+  private func write(
+    _ writes: [RepairCalls.Write], _ instance: Instance, _ generation: UInt64, _ backlog: Backlog,
+    _ attempts: inout [[UInt8]: Int]
+  ) -> String? {
     let calls = RepairCalls(
-      instance, lease.number, wanted.map { place in RepairCalls.Write(batch.units[place.unit], place.op) },
-      deadlineNs: Clock.monotonicNs() + Repairer.batchTimeoutNs)
+      instance, generation, writes, deadlineNs: Clock.monotonicNs() + Repairer.batchTimeoutNs)
     switch calls.run() {
     case .failed(let failure): return failure.reason
     case .ended(let failures):
       for (index, failure) in failures {
-        let uri = batch.units[wanted[index].unit].ops[wanted[index].op].uri
+        let uri = writes[index].op.uri
         attempts[uri, default: 0] += 1
         let isFinal = Repairer.isRefusal(failure) || attempts[uri]! >= Repairer.attemptsMax
         // Whatever is left comes again with the whole batch.
         guard isFinal, !Repairer.isOutage(failure) else { return failure.reason }
       }
       for (index, failure) in failures {
-        refuse(batch.units[wanted[index].unit].ops[wanted[index].op], failure, backlog)
+        refuse(writes[index].op, failure, backlog)
+        attempts[writes[index].op.uri] = Repairer.refusedAttempts
       }
       return nil
     }
