@@ -18,7 +18,7 @@ FILL = 500
 BATCH = 512
 BARE = """
     CREATE TABLE records (uri TEXT NOT NULL PRIMARY KEY, content INTEGER NOT NULL, ts_ms INTEGER NOT NULL,
-    version INTEGER NOT NULL, size_bytes INTEGER NOT NULL, data BLOB NOT NULL) STRICT, WITHOUT ROWID"""
+    version INTEGER NOT NULL, size_bytes INTEGER NOT NULL, data ANY NOT NULL) STRICT, WITHOUT ROWID"""
 
 
 def run(settings, report):
