@@ -131,7 +131,11 @@ final class RepairRegistry: Sendable {
 
   private func start(_ name: String, _ body: @escaping @Sendable (RepairRegistry) -> Void) {
     let ended = Promise<Bool>()
-    state.withLock { $0.endings.append(ended) }
+    state.withLock { state in
+      // One for each outage would be kept for ever.
+      state.endings.removeAll { $0.get(untilNs: 0) != nil }
+      state.endings.append(ended)
+    }
     let thread = Thread.start(name: name) { [self] in
       body(self)
       ended.set(true)

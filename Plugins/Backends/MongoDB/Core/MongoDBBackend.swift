@@ -11,9 +11,6 @@ public final class MongoDBBackend: DirectBackend {
   }
   public static var threads: Int { 1 }
 
-  /// Items of one page, at most.
-  private static let pageItemsMax = 4_096
-
   private let context: Context
   private let settings: MongoDBSettings
   private let health: HealthReporter
@@ -75,7 +72,7 @@ public final class MongoDBBackend: DirectBackend {
     guard let opened else { return call.fail(Self.notStarted) }
     do throws(MongoProblem) {
       let page = try opened.takeUnretainedValue()
-        .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, Self.pageItemsMax)))
+        .page(prefix: call.prefix, cursor: call.cursor, limit: max(1, min(call.limit, FoundPage.itemsMax)))
       call.complete(page)
     } catch {
       health.report(error)
