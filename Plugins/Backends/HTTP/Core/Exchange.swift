@@ -59,6 +59,8 @@ final class Exchange: HTTPClientResponseDelegate, @unchecked Sendable {
   private let sizeBytesMax: Int
   private var head: HTTPResponseHead?
   private var body = ByteBuffer()
+  /// It was begun to be written to a connection; a connection that is found closed is not written to.
+  var isWritten = false
   /// The connection has carried a request before this one.
   var isOnUsedConnection = false
   /// Nothing of an answer has come.
@@ -121,6 +123,7 @@ final class TargetHandler: ChannelOutboundHandler, RemovableChannelHandler {
     head.headers.remove(name: Self.header)
     if let exchange = exchanges.find(number) {
       head.uri = exchange.target
+      exchange.isWritten = true
       exchange.isOnUsedConnection = requestsCount > 0
     }
     requestsCount += 1

@@ -75,7 +75,8 @@ final class Line: Sendable {
 
   struct Ending: Error {
     var problem: RemoteProblem
-    /// The connection was an old one that the remote had closed before it saw the request: sending it again is right.
+    /// The connection was an old one that the remote had closed before it saw the request, or was closed before it was
+    /// written to: sending it again is right.
     var isStale: Bool
   }
 
@@ -110,7 +111,8 @@ final class Line: Sendable {
           let problem = RemoteProblem(error, settings, isCallersDeadline: callers < latest)
           return Ending(
             problem: problem,
-            isStale: problem.kind == .lost && exchange.isOnUsedConnection && exchange.isUnanswered)
+            isStale: problem.kind == .lost && exchange.isUnanswered
+              && (exchange.isOnUsedConnection || !exchange.isWritten))
         })
     }
     return exchange.number

@@ -140,9 +140,10 @@ final class Remote: Sendable {
       case .failure(let ending):
         // A line may be retired between the choice of it and the request.
         let isRetired = ending.problem.kind == .stopping && !self.state.withLock { $0.isClosed }
-        if ending.isStale || isRetired, attempt == 0 {
+        // Each attempt takes one old connection out of the pool; then a new one is made.
+        if isRetired && attempt == 0 || ending.isStale && attempt <= 2 * settings.connectionsMax {
           metrics.retries.increment()
-          return run(sending, attempt: 1)
+          return run(sending, attempt: attempt + 1)
         }
         health.failed(ending.problem)
         finish(sending, .failure(ending.problem.failure))

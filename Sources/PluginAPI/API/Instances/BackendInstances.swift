@@ -63,6 +63,7 @@ final class DirectBackendInstance<P: DirectBackend>: Instance<P> {
 final class BackendInstance<P: Backend>: Instance<P> {
   private let backend = makeBackendTable(
     BackendModes(apply: .async, read: .async, scan: .async, durability: P.durability))
+  private let order = UnitOrder()
 
   deinit { backend.deallocate() }
 
@@ -80,7 +81,7 @@ final class BackendInstance<P: Backend>: Instance<P> {
       guard let executor else { return call.fail(.unavailable("the backend is not started")) }
       let unit = WriteUnit(
         ops: (0..<call.count).map { Op(call[$0]) }, timestampMs: call.timestampMs, version: call.version)
-      executor.submit(call.token) {
+      order.submit(unit.ops.map(\.uri), call.token, to: executor) {
         do {
           let applied = try await plugin.apply(unit)
           call.applied(P.durability, absentCount: applied.absentCount)

@@ -34,13 +34,16 @@ final class InstanceExecutor: TaskExecutor {
   }
 
   /// Runs one data call; `cancel(token)` reaches it.
-  func submit(_ token: bp_token, _ body: @escaping @Sendable () async -> Void) {
+  @discardableResult
+  func submit(_ token: bp_token, _ body: @escaping @Sendable () async -> Void) -> Task<Void, Never> {
     // Made under the lock, so that the task cannot be forgotten before it is remembered.
     tasks.withLock { tasks in
-      tasks[token] = Task(executorPreference: self) {
+      let task = Task(executorPreference: self) {
         await body()
         self.tasks.withLock { _ = $0.removeValue(forKey: token) }
       }
+      tasks[token] = task
+      return task
     }
   }
 
