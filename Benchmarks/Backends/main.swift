@@ -53,7 +53,8 @@ struct Driver: @unchecked Sendable {
     for index in 0..<count {
       ops[index] = bp_op(
         size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: BP_CONTENT_JSON, if_version: 0,
-        flags: 0, reserved: 0, uri: uris[first + index], data: data[(first + index + Int(version)) % data.count])
+        flags: 0, reserved: 0, uri: uris[first + index], data: data[(first + index + Int(version)) % data.count],
+        refusal: .empty)
     }
     for start in stride(from: 0, to: count, by: unitsInCall) {
       let units = (start..<min(start + unitsInCall, count)).map { index in
@@ -91,7 +92,7 @@ struct Driver: @unchecked Sendable {
         ops[step] = bp_op(
           size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: BP_CONTENT_JSON, if_version: 0,
           flags: 0, reserved: 0, uri: uris[(first + index + step) % uris.count],
-          data: data[(index + step + Int(version)) % data.count])
+          data: data[(index + step + Int(version)) % data.count], refusal: .empty)
         units[step] = bp_unit(
           size: .size(of: bp_unit.self), ops_count: 1, ops: ops + step, token: counter.token, call: nil,
           ts_ms: 1_700_000_000_000 + version, version: (1_700_000_000_000 + version) << 20)

@@ -46,7 +46,8 @@ final class PluginSide {
       return measure(recordsCount, inFlight: inFlight) { index, counter in
         ops[index] = bp_op(
           size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: BP_CONTENT_JSON, if_version: 0,
-          flags: 0, reserved: 0, uri: values.uris[index], data: values.data[(index + Int(version)) % values.data.count])
+          flags: 0, reserved: 0, uri: values.uris[index], data: values.data[(index + Int(version)) % values.data.count],
+          refusal: .empty)
         var unit = bp_unit(
           size: .size(of: bp_unit.self), ops_count: 1, ops: ops + index, token: counter.token, call: nil,
           ts_ms: 1_700_000_000_000 + version, version: version)

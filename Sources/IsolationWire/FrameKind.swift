@@ -28,7 +28,7 @@ public enum FrameKind: UInt16, Sendable {
 
 /// What both sides have agreed on.
 public enum Wire {
-  public static let version: UInt32 = 2
+  public static let version: UInt32 = 3
   /// From this size on a frame's payload goes by shared memory.
   public static let sharedFromBytes = 16 << 10
   /// The longest payload that is sent or taken.

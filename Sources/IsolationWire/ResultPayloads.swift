@@ -195,6 +195,7 @@ private struct VerdictPayload: WirePayload {
       sink.put(op.if_version)
       put(op.uri, into: &sink)
       put(op.data, into: &sink)
+      sink.put(op.refusal)
     }
   }
 
@@ -211,7 +212,7 @@ private struct VerdictPayload: WirePayload {
     }
   }
 
-  static let opBytesMin = 40
+  static let opBytesMin = 44
 }
 
 private struct ListResultPayload: WirePayload {
@@ -369,6 +370,7 @@ public enum ReceivedResult {
         op.if_version = reader.u64()
         op.uri = view(&reader)
         op.data = view(&reader)
+        op.refusal = reader.view()
         ops.baseAddress!.advanced(by: index).initialize(to: op)
       }
       verdict.ops = UnsafePointer(ops.baseAddress!)

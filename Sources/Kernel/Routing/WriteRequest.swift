@@ -293,6 +293,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       let uri = keep(op.uri)
       op.uri = uri
       op.data = keep(op.data)
+      op.refusal = keep(op.refusal)
       verdict.append(Pending(op: op, depth: depth, received: uri))
     }
     return nil
@@ -359,8 +360,12 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     switch outcome {
     case .refused(let failure): complete(failure)
     case .preconditionFailed(let op):
-      let uri = op < ops.count ? ops[op].uri.text : uriReceived.text
-      complete(CallFailure(code: BP_FAILED_PRECONDITION, "Precondition failed: \(uri)"))
+      let failed = op < ops.count ? ops[op] : nil
+      let refusal = failed?.refusal.text ?? ""
+      complete(
+        CallFailure(
+          code: BP_FAILED_PRECONDITION,
+          refusal.isEmpty ? "Precondition failed: \((failed?.uri ?? uriReceived).text)" : refusal))
     case .accepted(_, true) where verb == BP_VERB_DELETE:
       complete(CallFailure(code: BP_NOT_FOUND, "Not found: \(uriReceived.text)"))
     case .accepted(let durability, _):

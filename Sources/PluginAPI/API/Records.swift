@@ -86,8 +86,13 @@ public struct Op: Sendable, Equatable {
   public var condition: Condition
   /// In a verdict: the schema of this op's own program is to judge it.
   public var isToJudge: Bool
+  /// In a verdict: what the client is told when the condition does not hold; empty: the node's own words.
+  public var refusal: String
 
-  public init(_ verb: Verb, uri: String, if condition: Condition = .any, isToJudge: Bool = false) {
+  public init(
+    _ verb: Verb, uri: String, if condition: Condition = .any, isToJudge: Bool = false, otherwise refusal: String = ""
+  ) {
+    self.refusal = refusal
     self.verb = verb
     self.uri = uri
     self.condition = condition
@@ -108,7 +113,8 @@ public struct Op: Sendable, Equatable {
     let verb: Verb =
       op.verb == BP_VERB_DELETE
       ? .delete : .put(data: op.data.array, content: Content(rawValue: op.content) ?? .bytes)
-    self.init(verb, uri: op.uri.text, if: Condition(op), isToJudge: op.flags & BP_OP_TO_JUDGE != 0)
+    self.init(verb, uri: op.uri.text, if: Condition(op), isToJudge: op.flags & BP_OP_TO_JUDGE != 0,
+      otherwise: op.refusal.text)
   }
 }
 

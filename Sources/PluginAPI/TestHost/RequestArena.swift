@@ -42,6 +42,7 @@ public final class RequestArena: @unchecked Sendable {
     raw.size = .size(of: bp_op.self)
     raw.uri = view(op.uri)
     raw.flags = op.isToJudge ? BP_OP_TO_JUDGE : 0
+    raw.refusal = view(op.refusal)
     switch op.verb {
     case .put(let data, let content):
       raw.verb = BP_VERB_PUT

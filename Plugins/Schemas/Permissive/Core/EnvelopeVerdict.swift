@@ -109,6 +109,6 @@ struct EnvelopeVerdict {
   private static func put(_ uri: bp_view, _ data: bp_view, content: UInt32, flags: UInt32) -> bp_op {
     bp_op(
       size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: content, if_version: 0,
-      flags: flags, reserved: 0, uri: uri, data: data)
+      flags: flags, reserved: 0, uri: uri, data: data, refusal: .empty)
   }
 }

@@ -71,12 +71,15 @@ final class SchemaInstance<P: Schema>: Instance<P> {
       do {
         switch try await plugin.judge(value, reader) {
         case .accept: call.accept()
-        case .acceptIf(let condition):
+        case .acceptIf(let condition, let refusal):
           let (raw, version) = condition.rawValue
-          var op = bp_op(
-            size: .size(of: bp_op.self), verb: call.message.verb, condition: raw, content: call.message.content,
-            if_version: version, flags: 0, reserved: 0, uri: call.message.uri, data: call.message.data)
-          withUnsafePointer(to: &op) { call.accept(UnsafeBufferPointer(start: $0, count: 1)) }
+          Array(refusal.utf8).withUnsafeBufferPointer { refusal in
+            var op = bp_op(
+              size: .size(of: bp_op.self), verb: call.message.verb, condition: raw, content: call.message.content,
+              if_version: version, flags: 0, reserved: 0, uri: call.message.uri, data: call.message.data,
+              refusal: bp_view(refusal))
+            withUnsafePointer(to: &op) { call.accept(UnsafeBufferPointer(start: $0, count: 1)) }
+          }
         case .ops(let ops): OpsWriter.accept(call, ops)
         case .reject(let text): call.reject(text)
         }
@@ -91,17 +94,19 @@ final class SchemaInstance<P: Schema>: Instance<P> {
 private enum OpsWriter {
   static func accept(_ call: JudgeCall, _ ops: [Op]) {
     var bytes: [UInt8] = []
-    var ends: [(uri: Int, data: Int)] = []
+    var ends: [(uri: Int, data: Int, refusal: Int)] = []
     for op in ops {
       bytes.append(contentsOf: op.uri.utf8)
       let uriEnd = bytes.count
       if case .put(let data, _) = op.verb { bytes.append(contentsOf: data) }
-      ends.append((uriEnd, bytes.count))
+      let dataEnd = bytes.count
+      bytes.append(contentsOf: op.refusal.utf8)
+      ends.append((uriEnd, dataEnd, bytes.count))
     }
     bytes.withUnsafeBufferPointer { bytes in
       var start = 0
       let list = zip(ops, ends).map { op, end in
-        defer { start = end.data }
+        defer { start = end.refusal }
         let (condition, version) = op.condition.rawValue
         var verb = BP_VERB_DELETE
         var content: UInt32 = 0
@@ -110,7 +115,8 @@ private enum OpsWriter {
           size: .size(of: bp_op.self), verb: verb, condition: condition, content: content, if_version: version,
           flags: op.isToJudge ? BP_OP_TO_JUDGE : 0, reserved: 0,
           uri: bp_view(BorrowedBytes(rebasing: bytes[start..<end.uri])),
-          data: bp_view(BorrowedBytes(rebasing: bytes[end.uri..<end.data])))
+          data: bp_view(BorrowedBytes(rebasing: bytes[end.uri..<end.data])),
+          refusal: bp_view(BorrowedBytes(rebasing: bytes[end.data..<end.refusal])))
       }
       list.withUnsafeBufferPointer { call.accept($0) }
     }

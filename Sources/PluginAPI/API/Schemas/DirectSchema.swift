@@ -27,7 +27,7 @@ public struct JudgeCall: @unchecked Sendable {
   @inlinable public func accept() {
     var op = bp_op(
       size: .size(of: bp_op.self), verb: message.verb, condition: BP_IF_ANY, content: message.content, if_version: 0,
-      flags: 0, reserved: 0, uri: message.uri, data: message.data)
+      flags: 0, reserved: 0, uri: message.uri, data: message.data, refusal: .empty)
     withUnsafePointer(to: &op) { accept(UnsafeBufferPointer(start: $0, count: 1)) }
   }
 

@@ -57,8 +57,9 @@ public struct Message: Sendable {
 public enum Verdict: Sendable {
   /// Store the message as it is.
   case accept
-  /// Store it on a condition (`.absent`: write-once).
-  case acceptIf(Condition)
+  /// Store it on a condition (`.absent`: write-once). `otherwise` is what the client is told when it does not hold;
+  /// empty: the node's own words.
+  case acceptIf(Condition, otherwise: String = "")
   /// Store these ops instead.
   case ops([Op])
   /// Refuse; the text goes to the client as it is.

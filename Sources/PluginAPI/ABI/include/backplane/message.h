@@ -43,7 +43,9 @@ typedef struct bp_op {
   uint32_t flags;      /* BP_OP_*; a backend ignores them */
   uint32_t reserved;
   bp_view uri;
-  bp_view data; /* PUT */
+  bp_view data;    /* PUT */
+  bp_view refusal; /* in a verdict: what the client is told when the condition does not hold; empty: the node's own
+                      words. A backend ignores it */
 } bp_op;
 
 /* A record as stored. ts_ms is the node's clock at acceptance, milliseconds since 1970, given by the kernel and the same
@@ -73,7 +75,7 @@ typedef struct bp_write_result {
   uint64_t ts_ms;        /* the node's: what the message was stamped with */
 } bp_write_result;
 
-BP_STATIC_ASSERT(sizeof(bp_op) == 64 && offsetof(bp_op, uri) == 32 && offsetof(bp_op, data) == 48, "bp_op");
+BP_STATIC_ASSERT(sizeof(bp_op) == 80 && offsetof(bp_op, data) == 48 && offsetof(bp_op, refusal) == 64, "bp_op");
 BP_STATIC_ASSERT(sizeof(bp_record) == 40 && offsetof(bp_record, data) == 24, "bp_record");
 BP_STATIC_ASSERT(sizeof(bp_read_result) == 88 && offsetof(bp_read_result, record) == 48, "bp_read_result");
 BP_STATIC_ASSERT(sizeof(bp_write_result) == 72 && offsetof(bp_write_result, ts_ms) == 64, "bp_write_result");
