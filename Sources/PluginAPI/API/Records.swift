@@ -113,7 +113,8 @@ public struct Op: Sendable, Equatable {
     let verb: Verb =
       op.verb == BP_VERB_DELETE
       ? .delete : .put(data: op.data.array, content: Content(rawValue: op.content) ?? .bytes)
-    self.init(verb, uri: op.uri.text, if: Condition(op), isToJudge: op.flags & BP_OP_TO_JUDGE != 0,
+    self.init(
+      verb, uri: op.uri.text, if: Condition(op), isToJudge: op.flags & BP_OP_TO_JUDGE != 0,
       otherwise: op.refusal.text)
   }
 }
