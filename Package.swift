@@ -22,6 +22,10 @@ let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .produc
 
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2: [Target.Dependency] = [
+  .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
@@ -111,7 +115,9 @@ let schemas: [Target] = plugin(
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
-  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+  + plugin(
+    "HTTPTransport", at: "Plugins/Transports/HTTP",
+    dependencies: ["HTTPShims", "JSONText", "URIText", "SodiumShim", nioTLS] + nioHTTP2 + nio)
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
