@@ -156,7 +156,8 @@ let tests: [Target] = [
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TLSTesting", "URIText", pluginAPI],
+    swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -220,8 +221,16 @@ let simulation: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  // A client that speaks TLS and HTTP/2, and certificates to try it with.
+  .target(
+    name: "TLSTesting", dependencies: ["NodeTesting", nioTLS] + nioHTTP2 + nio, path: "Tests/TLSTesting",
+    swiftSettings: swift6),
   .testTarget(
-    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeTLSTests",
+    dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),

@@ -8,7 +8,7 @@ extension Connection {
     let method = Method(head.method)
     let route = head.uri.utf8.withContiguousStorageIfAvailable { RequestTarget($0, method: method).route }
     let verdict = access.judge(
-      head, route: route ?? .unrouted, peer: IPAddress(context?.remoteAddress), nowNs: coarseMonotonicNs())
+      head, route: route ?? .unrouted, peer: IPAddress(context?.channel.remoteAddress), nowNs: coarseMonotonicNs())
     switch verdict.refusal {
     case .none: break
     case .tooManyRequests: loop.counters.rateLimited += 1

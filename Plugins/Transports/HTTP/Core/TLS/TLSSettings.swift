@@ -39,8 +39,8 @@ struct TLSSettings: Sendable {
     switch (keys.privateKeyFile, keys.privateKey) {
     case (nil, nil):
       refuse(
-        "private_key_file", "private_key_file is missing: name the PEM file with the certificate's key, or give it as "
-          + "private_key.")
+        "private_key_file",
+        "private_key_file is missing: name the PEM file with the certificate's key, or give it as private_key.")
     case (_?, _?): refuse("private_key", "Give private_key or private_key_file, not both.")
     default: break
     }
