@@ -156,7 +156,8 @@ let tests: [Target] = [
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TLSTesting", "URIText", pluginAPI],
+    name: "HTTPTransportTests",
+    dependencies: ["HTTPTransport", "NodeTesting", "TLSTesting", "URIText", pluginAPI] + nioHTTP2 + nio,
     swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
