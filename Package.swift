@@ -106,8 +106,14 @@ let backends: [Target] =
   + plugin(
     "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
-let schemas: [Target] = plugin(
-  "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
+let schemas: [Target] =
+  [
+    .target(
+      name: "SchemaSupport", dependencies: ["JSONText", "SodiumShim", pluginAPI], path: "Plugins/Schemas/Support",
+      swiftSettings: swift6)
+  ]
+  + plugin(
+    "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
