@@ -117,6 +117,8 @@ let schemas: [Target] =
   ]
   + plugin(
     "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
+  + plugin(
+    "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
@@ -158,6 +160,10 @@ let tests: [Target] = [
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "B3ndSchemaTests",
+    dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
@@ -283,6 +289,7 @@ let package = Package(
     pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
+    pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
   dependencies: [
