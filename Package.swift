@@ -112,7 +112,7 @@ let backends: [Target] =
 let schemas: [Target] =
   [
     .target(
-      name: "SchemaSupport", dependencies: ["JSONText", "SodiumShim", pluginAPI], path: "Plugins/Schemas/Support",
+      name: "SchemaSupport", dependencies: ["JSONText", "MessageCrypto", pluginAPI], path: "Plugins/Schemas/Support",
       swiftSettings: swift6)
   ]
   + plugin(

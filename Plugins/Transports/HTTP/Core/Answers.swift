@@ -355,6 +355,7 @@ enum StatusLine {
   private static func other(_ status: Int) -> StaticString {
     switch status {
     case 400: "HTTP/1.1 400 Bad Request\r\n"
+    case 403: "HTTP/1.1 403 Forbidden\r\n"
     case 404: "HTTP/1.1 404 Not Found\r\n"
     case 408: "HTTP/1.1 408 Request Timeout\r\n"
     case 413: "HTTP/1.1 413 Content Too Large\r\n"
