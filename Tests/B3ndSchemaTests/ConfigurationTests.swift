@@ -60,7 +60,10 @@ import Testing
     (#"{"programs":["link://open","link://open"]}"#, "/programs/1", "stands in the list already"),
     (#"{"programs":[]}"#, "/programs", "programs is empty"),
     (#"{"programs":{}}"#, "/programs", "programs is empty"),
-    (#"{"programs":{"mutable://a~b":"opne"}}"#, "/programs/mutable:~1~1a~0b", "there is no rule 'opne': the rules are open,"),
+    (
+      #"{"programs":{"mutable://a~b":"opne"}}"#, "/programs/mutable:~1~1a~0b",
+      "there is no rule 'opne': the rules are open,"
+    ),
     (#"{"programs":{"Mutable://a":"open"}}"#, "/programs/Mutable:~1~1a", "'Mutable://a' is no program"),
     (#"{"programs":{"mutable://a/b":"open"}}"#, "/programs/mutable:~1~1a~1b", "'mutable://a/b' is no program"),
     (#"{"programs":{"nonsense":"open"}}"#, "/programs/nonsense", "'nonsense' is no program"),

@@ -64,7 +64,8 @@ import Testing
         try await host.judge(received: "mutable://accounts/\(owner.key)/x", head + digits + [UInt8(ascii: "}")])
           == Self.failed)
       #expect(
-        try await host.judge(received: "hash://sha256/" + String(repeating: "1", count: 64), Array(digits[..<(4 << 20)]))
+        try await host.judge(
+          received: "hash://sha256/" + String(repeating: "1", count: 64), Array(digits[..<(4 << 20)]))
           == .rejected(
             "Validation error: The JSON text has a number too large for a double at byte 0: it has no canonical form."))
       // A few copies of the message are the test host's and this test's own.
@@ -178,7 +179,8 @@ import Testing
     let digest = try Texts.digestURI("1")
     let uris = [
       "mutable://open/a", "mutable://accounts/\(owner.key)/x", "immutable://accounts/\(owner.key)", "link://open/x",
-      "link://accounts/\(owner.key)/x", "immutable://open/x", digest, "hash://md5/x", "nonsense", "", "mutable://none/x",
+      "link://accounts/\(owner.key)/x", "immutable://open/x", digest, "hash://md5/x", "nonsense", "",
+      "mutable://none/x",
     ]
     let messages = [
       try owner.message(#"{"inputs":[],"outputs":[["mutable://open/a",{"x":"\u00e9"}]]}"#), "1",

@@ -126,7 +126,8 @@ import Testing
   @Test func whatNobodyServes() async throws {
     try await withB3nd { (host: TestHost, _: InMemoryNode) async throws in
       for (uri, text) in [
-        ("mutable://other/x", "Unknown program: mutable://other"), ("MUTABLE://Open/x", "Unknown program: mutable://Open"),
+        ("mutable://other/x", "Unknown program: mutable://other"),
+        ("MUTABLE://Open/x", "Unknown program: mutable://Open"),
         ("nonsense", "Invalid URI format"), ("", "Invalid URI format"), ("hash://s pace/x", "Invalid hash URI format"),
         ("hash://md5/x", "Unsupported algorithm: md5"), ("hash://SHA256/x", "Unsupported algorithm: SHA256"),
         ("hash:x", "Invalid hash URI format"),

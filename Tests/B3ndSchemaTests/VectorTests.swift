@@ -13,7 +13,8 @@ import Testing
   /// As the reference's client would send it: JSONSerialization changes numbers, so texts are kept where there are any.
   private static func text(_ value: Any) throws -> String {
     String(
-      decoding: try JSONSerialization.data(withJSONObject: value, options: [.fragmentsAllowed, .withoutEscapingSlashes]),
+      decoding: try JSONSerialization.data(
+        withJSONObject: value, options: [.fragmentsAllowed, .withoutEscapingSlashes]),
       as: UTF8.self)
   }
 
