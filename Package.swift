@@ -252,6 +252,9 @@ let benchmarks: [Target] = [
     name: "PostgreSQLBenchmark",
     dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "CPostgreSQL", pluginAPI],
     path: "Benchmarks/PostgreSQL", swiftSettings: swift6),
+  .executableTarget(
+    name: "JSONBenchmark", dependencies: ["JSONText"], path: "Benchmarks/JSON", exclude: ["peers.cpp"],
+    swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
