@@ -20,6 +20,7 @@ let pluginTestHost: Target.Dependency = .product(name: "PluginTestHost", package
 let boundary: Target.Dependency = .product(name: "BackplaneABI", package: "PluginAPI")
 let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
+let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
@@ -50,6 +51,13 @@ let libraries: [Target] = [
   .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
   .systemLibrary(
     name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+  .target(
+    name: "MessageCrypto", dependencies: ["JSONText", "SodiumShim"], path: "Libraries/MessageCrypto",
+    swiftSettings: swift6),
+  // Apart from the signatures, so that a schema that verifies them does not carry BoringSSL.
+  .target(
+    name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
+    path: "Libraries/MessageEncryption", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -131,6 +139,10 @@ let conformance: [Target] = [
 
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
+  .testTarget(name: "MessageCryptoTests", dependencies: ["MessageCrypto", "JSONText"], swiftSettings: swift6),
+  .testTarget(
+    name: "MessageEncryptionTests", dependencies: ["MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
