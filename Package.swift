@@ -293,6 +293,9 @@ let benchmarks: [Target] = [
     name: "JSONBenchmark", dependencies: ["JSONText"], path: "Benchmarks/JSON", exclude: ["peers.cpp"],
     swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(
+    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "SodiumShim"], path: "Benchmarks/Signatures",
+    swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
