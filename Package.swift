@@ -82,7 +82,8 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption",
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
     path: "Sources/backplane", swiftSettings: swift6),
@@ -158,7 +159,7 @@ let tests: [Target] = [
     name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
-  .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
+  .testTarget(name: "CommandLineTests", dependencies: ["backplane", "NodeTesting"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests",
     dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
