@@ -116,8 +116,16 @@ let backends: [Target] =
   + plugin(
     "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
-let schemas: [Target] = plugin(
-  "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
+let schemas: [Target] =
+  [
+    .target(
+      name: "SchemaSupport", dependencies: ["JSONText", "MessageCrypto", pluginAPI], path: "Plugins/Schemas/Support",
+      swiftSettings: swift6)
+  ]
+  + plugin(
+    "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
+  + plugin(
+    "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
@@ -163,6 +171,10 @@ let tests: [Target] = [
   .testTarget(
     name: "PermissiveSchemaTests",
     dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "B3ndSchemaTests",
+    dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
@@ -299,6 +311,7 @@ let package = Package(
     pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
+    pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
   dependencies: [
