@@ -262,6 +262,9 @@ let nodeTests: [Target] = [
       "backplane", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
   .testTarget(
+    name: "NodeB3ndTests", dependencies: ["NodeTesting", "MessageCrypto", "JSONText", "backplane"],
+    exclude: ["Plugins"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
