@@ -232,6 +232,7 @@ public final class Kernel: @unchecked Sendable {
       for listener in instance.listeners.values { listener.wasHandedOver() }
     }
     departed.withLock { $0 = done }
+    context.feed.close("the node goes on in another process: subscribe again")
     ServiceManager.isSilent.store(true, ordering: .releasing)
     control?.shutDown(isHandedOver: true)
     watches.withLock {
