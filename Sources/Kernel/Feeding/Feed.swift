@@ -86,6 +86,24 @@ final class Feed: @unchecked Sendable {
     if isHeard { bell.ring() }
   }
 
+  /// A backend of this node was written to by another process, which gives its place up to this one: its subscribers
+  /// were there, and those here are told of a gap.
+  func appendGap(_ ops: UnsafeBufferPointer<bp_op>) {
+    guard isActive else { return }
+    let records = ops.map { FeedRecord($0, timestampMs: 0, version: 0, dataSizeMax: 0) }
+    let isHeard = state.withLock { state in
+      guard state.epoch != 0 else { return false }
+      for record in records {
+        record.becomeGap()
+        state.ring.append(record, state.settings)
+      }
+      newest.store(state.ring.newest, ordering: .releasing)
+      state.lastUnordered = state.ring.newest
+      return state.count > 0
+    }
+    if isHeard { bell.ring() }
+  }
+
   private static func isTouched(
     _ ring: FeedRing, from first: UInt64, through last: UInt64, by record: FeedRecord
   ) -> Bool {
@@ -208,15 +226,20 @@ final class Feed: @unchecked Sendable {
 
   // MARK: Ending
 
-  /// A token that is finished or another's does nothing.
   func cancel(_ owner: bp_instance, _ token: bp_token) {
+    end(owner, token, BP_CANCELLED, "the subscription was cancelled")
+  }
+
+  /// A token that is finished or another's does nothing.
+  func end(_ owner: bp_instance, _ token: bp_token, _ code: bp_code, _ message: StaticString) {
     guard let subscription = names.withLock({ $0[token] }), subscription.owner == owner else { return }
-    end(subscription, BP_CANCELLED, "the subscription was cancelled")
+    end(subscription, code, message)
   }
 
   /// Ends every subscription of one instance: it is being stopped.
   func cancelAll(of owner: bp_instance) {
-    for subscription in names.withLock({ $0.values.filter { $0.owner == owner } }) {
+    let own = names.withLock { names in names.isEmpty ? [] : names.values.filter { $0.owner == owner } }
+    for subscription in own {
       end(subscription, BP_CANCELLED, "the instance is being stopped")
     }
   }

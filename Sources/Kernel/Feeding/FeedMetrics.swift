@@ -1,5 +1,12 @@
 import Synchronization
 
+extension Feed {
+  var status: Kernel.Status.Feed {
+    let report = report
+    return Kernel.Status.Feed(subscriptions: report.subscriptions, records: report.records, bytes: report.sizeBytes)
+  }
+}
+
 /// What the feed shows of itself.
 enum FeedMetrics {
   static func add(_ feed: Feed, _ metrics: inout MetricsText) {

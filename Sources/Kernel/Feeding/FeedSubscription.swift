@@ -94,7 +94,7 @@ final class FeedSubscription: FeedIndexed, @unchecked Sendable {
   /// Once, after `end` or `hand` said so.
   func complete() {
     let (code, message) = state.withLock { $0.end! }
-    Answers.with(code, message, retryable: code == BP_UNAVAILABLE, as: bp_result.self) {
+    Answers.with(code, message, retryable: code != BP_CANCELLED, as: bp_result.self) {
       completion.answer(owner, $0)
     }
     ended()

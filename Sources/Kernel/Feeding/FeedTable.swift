@@ -56,7 +56,6 @@ enum FeedTable {
 
   /// The prefix in the form that records have; empty for everything.
   private static func prefix(_ uri: bp_view, _ kernel: KernelContext) -> Result<[UInt8], CallFailure> {
-    if uri.size == 0 { return .success([]) }
     guard Int(clamping: uri.size) <= kernel.uriSizeBytesMax.load(ordering: .relaxed) else {
       return .failure(CallFailure(code: BP_INVALID_ARGUMENT, "the prefix is longer than limits.uri_size_bytes_max"))
     }
@@ -65,6 +64,7 @@ enum FeedTable {
       return .failure(CallFailure(code: BP_UNAVAILABLE, "the node is not up yet", isRetryable: true))
     }
     defer { kernel.ring.release(lease) }
+    if uri.size == 0 { return .success([]) }
     return NormalForm.with(uri, lease.generation) { normal -> Result<[UInt8], CallFailure> in
       guard let normal else { return .failure(CallFailure(code: BP_INVALID_ARGUMENT, "Invalid URI format")) }
       return .success(Array(normal.bytes))
