@@ -23,6 +23,10 @@ let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .produc
 let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2: [Target.Dependency] = [
+  .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
@@ -129,7 +133,9 @@ let schemas: [Target] =
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
-  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+  + plugin(
+    "HTTPTransport", at: "Plugins/Transports/HTTP",
+    dependencies: ["HTTPShims", "JSONText", "URIText", "SodiumShim", nioTLS] + nioHTTP2 + nio)
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -177,7 +183,8 @@ let tests: [Target] = [
     dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TLSTesting", "URIText", pluginAPI],
+    swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -248,8 +255,16 @@ let simulation: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  // A client that speaks TLS and HTTP/2, and certificates to try it with.
+  .target(
+    name: "TLSTesting", dependencies: ["NodeTesting", nioTLS] + nioHTTP2 + nio, path: "Tests/TLSTesting",
+    swiftSettings: swift6),
   .testTarget(
-    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeTLSTests",
+    dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),

@@ -10,6 +10,7 @@ final class HTTPServer: Sendable {
   private let loops: [LoopState]
   private let acceptor: Acceptor
   private let shared: SharedState
+  private let certificates: CertificateStore?
 
   /// Begins to serve.
   /// - Parameter listener: a listening descriptor, non-blocking; becomes the server's, also when this throws.
@@ -19,11 +20,17 @@ final class HTTPServer: Sendable {
       close(listener)
       throw error
     }
+    do { certificates = try limits.tls.map { try CertificateStore($0, context: context) } } catch {
+      close(listener)
+      throw error
+    }
+    let certificates = certificates
     let shared = SharedState()
-    let series = Series(context.metrics)
+    let series = Series(context.metrics, hasTLS: certificates != nil)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: limits.loops)
     let loops = group.makeIterator().map {
-      LoopState($0, table: table, limits: limits, shared: shared, series: series)
+      LoopState(
+        $0, table: table, limits: limits, shared: shared, series: series, certificates: certificates)
     }
     self.group = group
     self.loops = loops
@@ -32,6 +39,7 @@ final class HTTPServer: Sendable {
       acceptor = try Acceptor(listener: listener, loops: loops, shared: shared, limits: limits, log: context.log)
     } catch {
       // Nothing runs on the loops yet; the threads must not stay.
+      certificates?.stop()
       try? group.syncShutdownGracefully()
       throw error
     }
@@ -62,6 +70,7 @@ final class HTTPServer: Sendable {
   /// Closes what is left, gives up open calls, and joins every thread.
   func stop() async {
     acceptor.stop()
+    certificates?.stop()
     await onEachLoop { loop in
       loop.closeAll()
       // Cancelled calls complete soon; one that does not finds nobody (SharedState.isStopped).
