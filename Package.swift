@@ -110,8 +110,14 @@ let schemas: [Target] = plugin(
   "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
 
 let transports: [Target] =
-  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
-  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+  [
+    .target(name: "TransportShims", path: "Plugins/Transports/Support/Shims"),
+    .target(
+      name: "TransportSupport", dependencies: ["TransportShims", "JSONText", pluginAPI] + nio,
+      path: "Plugins/Transports/Support", exclude: ["Shims"], swiftSettings: swift6),
+  ]
+  + plugin(
+    "HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["TransportSupport", "JSONText", "URIText"] + nio)
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -150,7 +156,7 @@ let tests: [Target] = [
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TransportSupport", "URIText", pluginAPI], swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),

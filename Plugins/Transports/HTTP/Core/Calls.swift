@@ -1,6 +1,7 @@
 import JSONText
 import NIOCore
 import PluginAPI
+import TransportSupport
 import URIText
 
 /// From a request to the node.
@@ -235,8 +236,8 @@ extension Connection {
           bp_completion(
             context: Unmanaged.passRetained(multi).toOpaque(),
             complete: { context, result in
-              let multi = Unmanaged<MultiRead>.fromOpaque(context!).takeRetainedValue()
-              let connection = multi.connection
+              let multi = Unmanaged<MultiRead<Connection>>.fromOpaque(context!).takeRetainedValue()
+              let connection = multi.owner
               if connection.isInline {
                 connection.answerMulti(multi, result!)
                 connection.completedInline = true
@@ -245,7 +246,7 @@ extension Connection {
               }
             },
             chunk: { context, chunk in
-              let multi = Unmanaged<MultiRead>.fromOpaque(context!).takeUnretainedValue()
+              let multi = Unmanaged<MultiRead<Connection>>.fromOpaque(context!).takeUnretainedValue()
               multi.take(UnsafeRawPointer(chunk!).assumingMemoryBound(to: bp_read_item.self))
             }))
       }

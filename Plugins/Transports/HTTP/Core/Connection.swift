@@ -2,6 +2,7 @@ import Glibc
 import NIOCore
 import NIOHTTP1
 import PluginAPI
+import TransportSupport
 
 /// One connection: takes requests from the decoder, has them answered one after the other, and keeps its bounds.
 ///

@@ -3,6 +3,7 @@ import NIOCore
 import NIOPosix
 import PluginAPI
 import Synchronization
+import TransportSupport
 
 /// The running server: event loops, the accepting thread, and how both end.
 final class HTTPServer: Sendable {
@@ -29,7 +30,9 @@ final class HTTPServer: Sendable {
     self.loops = loops
     self.shared = shared
     do {
-      acceptor = try Acceptor(listener: listener, loops: loops, shared: shared, limits: limits, log: context.log)
+      acceptor = try Acceptor(
+        listener: listener, threadName: "http-accept", loops: loops, shared: shared,
+        connectionsMax: limits.connectionsMax, refusedConnectionsMax: Limits.refusedConnectionsMax, log: context.log)
     } catch {
       // Nothing runs on the loops yet; the threads must not stay.
       try? group.syncShutdownGracefully()

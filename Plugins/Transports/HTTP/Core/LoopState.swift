@@ -5,10 +5,11 @@ import NIOHTTP1
 import NIOPosix
 import PluginAPI
 import Synchronization
+import TransportSupport
 import URIText
 
 /// What the connections of one event loop share. Everything but the constants is touched on that loop alone.
-final class LoopState: @unchecked Sendable {
+final class LoopState: AcceptingLoop, @unchecked Sendable {
   // @unchecked: the mutable state is confined to the event loop; other threads use `eventLoop`, `table`, `limits` and
   // `shared` only, which never change.
   let eventLoop: any EventLoop
@@ -238,12 +239,4 @@ final class LoopState: @unchecked Sendable {
   private func report() {
     series.report(&counters, host: table.host, connectionsOpen: shared.connectionsOpen.load(ordering: .relaxed))
   }
-}
-
-/// What the loops and the accepting thread share.
-final class SharedState: Sendable {
-  let connectionsOpen = Atomic<Int>(0)
-  let accepted = Atomic<Int>(0)
-  /// Set when the loops are about to end: a completion that comes later has nobody to go to.
-  let isStopped = Atomic<Bool>(false)
 }
