@@ -31,6 +31,11 @@ public struct ByteCursor {
   }
 
   @inlinable @inline(__always)
+  public mutating func put(_ bytes: UnsafeRawBufferPointer) {
+    if let start = bytes.baseAddress { put(start.assumingMemoryBound(to: UInt8.self), bytes.count) }
+  }
+
+  @inlinable @inline(__always)
   public mutating func put(_ bytes: [UInt8]) {
     bytes.withUnsafeBufferPointer { if let start = $0.baseAddress { put(start, $0.count) } }
   }

@@ -7,6 +7,8 @@ public struct NodeTable: @unchecked Sendable {
   public let log: Log
   public let node: UnsafePointer<bp_node>
   public let observe: UnsafePointer<bp_observe>?
+  /// Nil: this host tells nobody of what it accepts.
+  public let feed: UnsafePointer<bp_feed>?
 
   /// - Throws: `Failure` when the host has no node.
   public init(_ context: Context) throws {
@@ -17,6 +19,7 @@ public struct NodeTable: @unchecked Sendable {
     self.host = host
     log = context.log
     self.node = node
+    feed = host.extensionTable("backplane.feed/1", as: bp_feed.self)
     observe = host.extensionTable("backplane.observe/1", as: bp_observe.self)
   }
 }
