@@ -32,7 +32,7 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
       cSettings: [.headerSearchPath(".")]),
     .target(name: name, dependencies: [pluginAPI] + dependencies, path: "\(path)/Core", swiftSettings: swift6),
     .target(
-      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest")],
+      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest"), pluginAPI],
       path: "\(path)/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
   ]
 }
@@ -73,6 +73,7 @@ let kernel: [Target] = [
   .executableTarget(
     name: "backplane",
     dependencies: [
+      pluginAPI, pluginTestHost,
       "Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -146,14 +147,15 @@ let tests: [Target] = [
   .testTarget(
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
-  .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(name: "KernelTests", dependencies: [boundary, "Kernel"], swiftSettings: swift6),
   .testTarget(
-    name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
+    name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
-    name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    name: "PermissiveSchemaTests",
+    dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TransportSupport", "URIText", pluginAPI], swiftSettings: swift6),
@@ -171,10 +173,14 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "MongoDBBackendTests",
-    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    dependencies: [
+      "BackendSupport", pluginAPI, "MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText",
+    ],
     swiftSettings: swift6),
   .testTarget(
-    name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
+    name: "MemoryBackendTests",
+    dependencies: ["BackendSupport", pluginAPI, "MemoryBackend", "BackendTesting", pluginTestHost],
+    swiftSettings: swift6
   ),
   .testTarget(
     name: "HTTPBackendTests",
@@ -182,20 +188,23 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting"],
+    dependencies: ["BackendSupport", pluginAPI, "SQLiteBackend", "MemoryBackend", "BackendTesting"],
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
-    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter"],
+    dependencies: [
+      "BackendSupport", pluginAPI, "PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter",
+    ],
     swiftSettings: swift6),
   .executableTarget(
-    name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
+    name: "PostgreSQLCrashWriter", dependencies: [pluginAPI, "PostgreSQLBackend", "BackendTesting"],
     path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
   .testTarget(
-    name: "FilesBackendTests", dependencies: ["FilesBackend", "BackendTesting", "BackendCrashWriter"],
+    name: "FilesBackendTests",
+    dependencies: ["BackendSupport", pluginAPI, "FilesBackend", "BackendTesting", "BackendCrashWriter"],
     swiftSettings: swift6),
   .executableTarget(
-    name: "BackendCrashWriter", dependencies: ["SQLiteBackend", "FilesBackend", "BackendTesting"],
+    name: "BackendCrashWriter", dependencies: [pluginAPI, "SQLiteBackend", "FilesBackend", "BackendTesting"],
     path: "Tests/BackendCrashWriter", swiftSettings: swift6),
 ]
 
@@ -251,6 +260,7 @@ let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark",
     dependencies: [
+      "BackendSupport", pluginAPI,
       "MemoryBackend", "SQLiteBackend", "FilesBackend", "BackendTesting", "CSQLite", pluginTestHost,
     ],
     path: "Benchmarks/Backends", swiftSettings: swift6),
@@ -258,6 +268,9 @@ let benchmarks: [Target] = [
     name: "PostgreSQLBenchmark",
     dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "CPostgreSQL", pluginAPI],
     path: "Benchmarks/PostgreSQL", swiftSettings: swift6),
+  .executableTarget(
+    name: "JSONBenchmark", dependencies: ["JSONText"], path: "Benchmarks/JSON", exclude: ["peers.cpp"],
+    swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
