@@ -21,6 +21,7 @@ let boundary: Target.Dependency = .product(name: "BackplaneABI", package: "Plugi
 let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
@@ -118,7 +119,22 @@ let transports: [Target] =
       path: "Plugins/Transports/Support", exclude: ["Shims"], swiftSettings: swift6),
   ]
   + plugin(
-    "HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["TransportSupport", "JSONText", "URIText"] + nio)
+    "HTTPTransport", at: "Plugins/Transports/HTTP",
+    dependencies: ["TransportSupport", "WebSocketTransport", "JSONText", "URIText"] + nio)
+  // The protocol is a library of the HTTP transport's, whose port it shares. On a port of its own it is that transport
+  // with no other route.
+  + [
+    .target(
+      name: "WebSocketTransport", dependencies: ["TransportSupport", "JSONText", pluginAPI, nioWebSocket] + nio,
+      path: "Plugins/Transports/WebSocket/Core", swiftSettings: swift6),
+    .target(
+      name: "WebSocketTransportManifest", dependencies: [boundary], path: "Plugins/Transports/WebSocket/Manifest",
+      publicHeadersPath: "include", cSettings: [.headerSearchPath(".")]),
+    .target(
+      name: "WebSocketTransportPlugin",
+      dependencies: ["HTTPTransport", pluginAPI, .target(name: "WebSocketTransportManifest")],
+      path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
+  ]
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -158,7 +174,8 @@ let tests: [Target] = [
     dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TransportSupport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TransportSupport", "URIText", pluginAPI],
+    swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -293,6 +310,7 @@ let package = Package(
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
+    pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),

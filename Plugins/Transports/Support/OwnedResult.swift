@@ -7,7 +7,9 @@ public struct OwnedResult: @unchecked Sendable {
   let memory: UnsafeMutableRawPointer
 
   public var read: UnsafePointer<bp_read_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_read_result.self)) }
-  public var write: UnsafePointer<bp_write_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_write_result.self)) }
+  public var write: UnsafePointer<bp_write_result> {
+    UnsafePointer(memory.assumingMemoryBound(to: bp_write_result.self))
+  }
   public var list: UnsafePointer<bp_list_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_list_result.self)) }
   public var plain: UnsafePointer<bp_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_result.self)) }
 

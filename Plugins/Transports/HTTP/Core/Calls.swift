@@ -18,7 +18,7 @@ extension Connection {
     let text = request.target
     text.utf8.withContiguousStorageIfAvailable { bytes in
       let target = RequestTarget(bytes, method: request.method)
-      route = target.route
+      route = loop.limits.isWebSocketOnly ? webSocketRoute(target) : target.route
       loop.counters.requests[route.rawValue] += 1
       switch route {
       case .read: read(target)
@@ -31,6 +31,7 @@ extension Connection {
       case .live: answerJSON(200, "{\"status\":\"live\"}")
       case .ready: answerReady()
       case .metrics: answerMetrics()
+      case .webSocket: openWebSocket()
       case .options: answerOptions()
       case .unrouted, .refused: answerText(404, "404 Not Found")
       }

@@ -9,7 +9,7 @@ import TransportSupport
 /// Requests are executed in order, one at a time. One that the node completes at once is answered before the next is
 /// looked at, without a queue; while one waits for its completion, those behind it queue, and as soon as one does no
 /// more is read from the socket. Answers gather in the loop's output buffer and go out when the read event ends.
-final class Connection: ChannelDuplexHandler, @unchecked Sendable {
+final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecked Sendable {
   // @unchecked: all state is confined to the connection's event loop. Completions on other threads touch `loop` only
   // (constant) and hop.
   typealias InboundIn = HTTPServerRequestPart
@@ -44,7 +44,9 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   /// The last answer has been written, or is about to be: nothing further is executed.
   var isClosing = false
   private var isLingering = false
-  private var isInputClosed = false
+  private(set) var isInputClosed = false
+  /// The 101 is out: nothing more is read here.
+  var isUpgrading = false
   private var isReadHeld = false
   private var sawPart = false
   private var isWriteStalled = false
@@ -268,7 +270,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   private var shouldRead: Bool {
     if isLingering { return true }
-    return waitingCount == 0 && !isWriteStalled
+    return !isUpgrading && waitingCount == 0 && !isWriteStalled
   }
 
   private func resumeReading() {
@@ -308,7 +310,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
       }
       loop.recycleOutput()
     }
-    if isClosing, !isLingering, phase == .idle { beginLingering() }
+    if isClosing, !isLingering, !isUpgrading, phase == .idle { beginLingering() }
   }
 
   /// Half-closes and waits for the peer to close, throwing away what it still sends: closing at once would reset the
@@ -335,7 +337,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     guard let event = event as? ChannelEvent, event == .inputClosed else { return }
     isInputClosed = true
-    if isLingering {
+    if isLingering || isUpgrading {
       context.close(promise: nil)
     } else if phase == .idle, waitingCount == 0 {
       isClosing = true
@@ -405,7 +407,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   /// Whether nothing is being received or answered.
   var isQuiet: Bool {
-    phase == .idle && waitingCount == 0 && reception == .head && headSinceNs == 0 && !isLingering
+    phase == .idle && waitingCount == 0 && reception == .head && headSinceNs == 0 && !isLingering && !isUpgrading
   }
 
   /// Closes an idle connection, unless bytes of a request have come meanwhile.

@@ -1,4 +1,5 @@
 import PluginAPI
+import WebSocketTransport
 
 /// The slot's configuration. Every key is optional; docs/http.md has the table.
 public struct HTTPConfiguration: Decodable, Sendable {
@@ -19,6 +20,7 @@ public struct HTTPConfiguration: Decodable, Sendable {
   var connectionsMax: Int?
   var pipelinedRequestsMax: Int?
   var readMultiSizeBytesMax: Int?
+  var webSocket: WebSocketChoice?
 
   enum CodingKeys: String, CodingKey {
     case port
@@ -38,6 +40,7 @@ public struct HTTPConfiguration: Decodable, Sendable {
     case connectionsMax = "connections_max"
     case pipelinedRequestsMax = "pipelined_requests_max"
     case readMultiSizeBytesMax = "read_multi_size_bytes_max"
+    case webSocket = "websocket"
   }
 
   public init() {}
@@ -88,6 +91,7 @@ public struct HTTPConfiguration: Decodable, Sendable {
             message: "cors_origin must be at most 1024 printable ASCII characters: it is sent as a header."))
       }
     }
+    applyWebSocket(to: &limits, &problems)
     guard problems.isEmpty else { throw ConfigurationErrors(problems: problems) }
     return limits
   }

@@ -4,6 +4,7 @@ import NIOPosix
 import PluginAPI
 import Synchronization
 import TransportSupport
+import WebSocketTransport
 
 /// The running server: event loops, the accepting thread, and how both end.
 final class HTTPServer: Sendable {
@@ -22,9 +23,13 @@ final class HTTPServer: Sendable {
     }
     let shared = SharedState()
     let series = Series(context.metrics)
+    let webSocketShared = WebSocketShared()
+    let webSocketSeries = limits.webSocket.map { _ in WebSocketSeries(context.metrics) }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: limits.loops)
     let loops = group.makeIterator().map {
-      LoopState($0, table: table, limits: limits, shared: shared, series: series)
+      LoopState(
+        $0, table: table, limits: limits, shared: shared, series: series, webSocketShared: webSocketShared,
+        webSocketSeries: webSocketSeries)
     }
     self.group = group
     self.loops = loops

@@ -7,6 +7,7 @@ import PluginAPI
 import Synchronization
 import TransportSupport
 import URIText
+import WebSocketTransport
 
 /// What the connections of one event loop share. Everything but the constants is touched on that loop alone.
 final class LoopState: AcceptingLoop, @unchecked Sendable {
@@ -35,6 +36,9 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   let echoesOrigin: Bool
 
   private(set) var connections: [Connection] = []
+  /// Connections that were handed over; nil when WebSocket is off.
+  private(set) var webSockets: WebSocketLoop?
+  let webSocketShared: WebSocketShared
   /// Node calls without completion, those of closed connections included.
   var callsOpen = 0
   /// Bytes of request bodies held by the connections of this loop.
@@ -48,7 +52,11 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   private var lastDateSeconds = 0
   private var nextRequestID: UInt64
 
-  init(_ eventLoop: any EventLoop, table: NodeTable, limits: Limits, shared: SharedState, series: Series) {
+  init(
+    _ eventLoop: any EventLoop, table: NodeTable, limits: Limits, shared: SharedState, series: Series,
+    webSocketShared: WebSocketShared, webSocketSeries: WebSocketSeries?
+  ) {
+    self.webSocketShared = webSocketShared
     self.eventLoop = eventLoop
     self.table = table
     self.limits = limits
@@ -63,6 +71,15 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
     bodiesSizeBytesMax = max(1, limits.bodiesSizeBytesMax / limits.loops)
     nextRequestID = UInt64.random(in: .min ... .max)
     renderCommonHeaders()
+    if let webSocketLimits = limits.webSocket, let webSocketSeries {
+      webSockets = WebSocketLoop(
+        eventLoop, table: table, limits: webSocketLimits, state: shared, shared: webSocketShared,
+        series: webSocketSeries
+      ) { [unowned self] ended in
+        if ended > 0 { self.shared.connectionsOpen.subtract(ended, ordering: .relaxed) }
+        reportIfEmpty()
+      }
+    }
   }
 
   deinit { uriScratch.deallocate() }
@@ -75,6 +92,7 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
 
   /// Starts the timer. On the loop.
   func start() {
+    webSockets?.start()
     let interval = tickInterval
     ticker = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
       self?.tick()
@@ -91,9 +109,10 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
         channel.eventLoop.makeCompletedFuture {
           var decoding = NIOHTTPDecoderLimits()
           decoding.apply(self.limits)
-          try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoding.configuration)), connection,
-          ])
+          // What is left over goes to WebSocket, which is the only reason for the decoder to be removed.
+          let decoder = HTTPRequestDecoder(
+            leftOverBytesStrategy: .forwardBytes, limitConfiguration: decoding.configuration)
+          try channel.pipeline.syncOperations.addHandlers([ByteToMessageHandler(decoder), connection])
         }
       }
     let shared = shared
@@ -109,16 +128,24 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   }
 
   func remove(_ connection: Connection) {
+    guard takeOut(connection) else { return }
+    shared.connectionsOpen.subtract(1, ordering: .relaxed)
+    reportIfEmpty()
+  }
+
+  /// The connection goes on as WebSocket: it stays counted as open.
+  func handOver(_ connection: Connection) { _ = takeOut(connection) }
+
+  private func takeOut(_ connection: Connection) -> Bool {
     let index = connection.index
-    guard index >= 0 else { return }
+    guard index >= 0 else { return false }
     connection.index = -1
     if index < connections.count - 1 {
       connections[index] = connections[connections.count - 1]
       connections[index].index = index
     }
     connections.removeLast()
-    shared.connectionsOpen.subtract(1, ordering: .relaxed)
-    reportIfEmpty()
+    return true
   }
 
   func callEnded() {
@@ -129,17 +156,22 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   // MARK: Saying goodbye
 
   /// From now on the next answer of each connection is its last. On the loop.
-  func beginDraining() { isDraining = true }
+  func beginDraining() {
+    isDraining = true
+    webSockets?.beginDraining()
+  }
 
   /// Closes the connections on which nothing goes on. On the loop.
   func closeIdle() {
     for connection in connections where connection.isQuiet { connection.closeQuietly() }
+    webSockets?.closeIdle()
   }
 
   /// Closes everything and gives up the calls that are still open. On the loop.
   func closeAll() {
     isDraining = true
     for connection in connections { connection.closeNow() }
+    webSockets?.closeAll()
   }
 
   /// Completes when no connection and no call is left. On the loop.
@@ -160,12 +192,13 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   func stop() {
     ticker?.cancel()
     ticker = nil
+    webSockets?.stop()
     report()
     stopWaiting()
   }
 
   private func reportIfEmpty() {
-    guard emptyPromise != nil, connections.isEmpty, callsOpen == 0 else { return }
+    guard emptyPromise != nil, connections.isEmpty, callsOpen == 0, webSockets?.isEmpty ?? true else { return }
     stopWaiting()
   }
 

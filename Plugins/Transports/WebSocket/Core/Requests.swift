@@ -38,10 +38,10 @@ extension WebSocketConnection {
   }
 
   /// A request without an id is answered with null.
-  private static let noID: UnsafeRawBufferPointer = {
+  private static var noID: UnsafeRawBufferPointer {
     let text: StaticString = "null"
     return UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-  }()
+  }
 
   // MARK: Submitting
 
@@ -94,7 +94,9 @@ extension WebSocketConnection {
             context: context,
             complete: { context, result in
               let read = UnsafeRawPointer(result!).assumingMemoryBound(to: bp_read_result.self)
-              Self.complete(context, { $0.answerRead($1, read) }, later: { .read(read) }) { $0.answerRead($1, $2.read) }
+              WebSocketConnection.complete(context, { $0.answerRead($1, read) }, later: { .read(read) }) {
+                $0.answerRead($1, $2.read)
+              }
             }, chunk: nil))
       }
     }
@@ -168,7 +170,7 @@ extension WebSocketConnection {
               context: context,
               complete: { context, result in
                 let list = UnsafeRawPointer(result!).assumingMemoryBound(to: bp_list_result.self)
-                Self.complete(context, { $0.answerList($1, list) }, later: { .list(list) }) {
+                WebSocketConnection.complete(context, { $0.answerList($1, list) }, later: { .list(list) }) {
                   $0.answerList($1, $2.list)
                 }
               }, chunk: nil))
@@ -211,7 +213,7 @@ extension WebSocketConnection {
             complete: { context, result in
               let multi = Unmanaged<MultiRead<NodeCall>>.fromOpaque(context!).takeRetainedValue()
               let call = Unmanaged.passRetained(multi.owner).toOpaque()
-              Self.complete(call, { $0.answerMulti($1, multi, result!) }, later: { .plain(result!) }) {
+              WebSocketConnection.complete(call, { $0.answerMulti($1, multi, result!) }, later: { .plain(result!) }) {
                 $0.answerMulti($1, multi, $2.plain)
               }
             },
@@ -230,7 +232,9 @@ extension WebSocketConnection {
       context: context,
       complete: { context, result in
         let write = UnsafeRawPointer(result!).assumingMemoryBound(to: bp_write_result.self)
-        Self.complete(context, { $0.answerWrite($1, write) }, later: { .write(write) }) { $0.answerWrite($1, $2.write) }
+        WebSocketConnection.complete(context, { $0.answerWrite($1, write) }, later: { .write(write) }) {
+          $0.answerWrite($1, $2.write)
+        }
       }, chunk: nil)
   }
 

@@ -69,7 +69,7 @@ public final class WebSocketLoop: @unchecked Sendable {
     output = ByteBufferAllocator().buffer(capacity: Self.bufferCapacity)
     input = ByteBufferAllocator().buffer(capacity: 0)
     messagesSizeBytesMax = max(1, limits.messagesSizeBytesMax / limits.loops)
-    inbox = FeedInbox(eventLoop)
+    inbox = FeedInbox(eventLoop, state)
     inbox.loop = self
   }
 
