@@ -23,6 +23,10 @@ let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .produc
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2: [Target.Dependency] = [
+  .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
@@ -120,7 +124,9 @@ let transports: [Target] =
   ]
   + plugin(
     "HTTPTransport", at: "Plugins/Transports/HTTP",
-    dependencies: ["TransportSupport", "WebSocketTransport", "JSONText", "URIText"] + nio)
+    dependencies: [
+      "TransportSupport", "TransportShims", "WebSocketTransport", "JSONText", "URIText", "SodiumShim", nioTLS,
+    ] + nioHTTP2 + nio)
   // The protocol is a library of the HTTP transport's, whose port it shares. On a port of its own it is that transport
   // with no other route.
   + [

@@ -16,6 +16,8 @@ public protocol AcceptingLoop: AnyObject, Sendable {
 /// What the loops and the accepting thread of a transport share.
 public final class SharedState: Sendable {
   public let connectionsOpen = Atomic<Int>(0)
+  /// Of these, the ones that carry many requests at a time.
+  public let multiplexedOpen = Atomic<Int>(0)
   /// Set when the loops are about to end: a completion that comes later has nobody to go to.
   public let isStopped = Atomic<Bool>(false)
 

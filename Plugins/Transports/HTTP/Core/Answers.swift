@@ -101,6 +101,7 @@ extension Connection {
   }
 
   func answerRefusal(_ reason: Refusal) {
+    if reason.isDenial { return answerDenial(current) }
     answerText(reason.status, reason.text(loop.limits), retryAfterSeconds: reason.status == 503 ? 1 : 0)
   }
 
@@ -353,6 +354,7 @@ enum StatusLine {
   private static func other(_ status: Int) -> StaticString {
     switch status {
     case 400: "HTTP/1.1 400 Bad Request\r\n"
+    case 401: "HTTP/1.1 401 Unauthorized\r\n"
     case 403: "HTTP/1.1 403 Forbidden\r\n"
     case 404: "HTTP/1.1 404 Not Found\r\n"
     case 408: "HTTP/1.1 408 Request Timeout\r\n"
@@ -360,6 +362,7 @@ enum StatusLine {
     case 414: "HTTP/1.1 414 URI Too Long\r\n"
     case 417: "HTTP/1.1 417 Expectation Failed\r\n"
     case 426: "HTTP/1.1 426 Upgrade Required\r\n"
+    case 429: "HTTP/1.1 429 Too Many Requests\r\n"
     case 431: "HTTP/1.1 431 Request Header Fields Too Large\r\n"
     case 503: "HTTP/1.1 503 Service Unavailable\r\n"
     case 504: "HTTP/1.1 504 Gateway Timeout\r\n"

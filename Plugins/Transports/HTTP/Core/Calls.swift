@@ -18,7 +18,7 @@ extension Connection {
     let text = request.target
     text.utf8.withContiguousStorageIfAvailable { bytes in
       let target = RequestTarget(bytes, method: request.method)
-      route = loop.limits.isWebSocketOnly ? webSocketRoute(target) : target.route
+      route = loop.route(of: target)
       loop.counters.requests[route.rawValue] += 1
       switch route {
       case .read: read(target)

@@ -1,8 +1,10 @@
 import Glibc
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 import PluginAPI
 import TransportSupport
+import WebSocketTransport
 
 /// One connection: takes requests from the decoder, has them answered one after the other, and keeps its bounds.
 ///
@@ -21,9 +23,11 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   enum Phase { case idle, submitting, inFlight }
 
   let loop: LoopState
+  /// What carries this connection's one request, in place of a socket; nil: HTTP/1.1.
+  let stream: HTTP2Stream?
   /// The socket's, for a last look before it is closed. Valid while `context` is not nil.
   private let descriptor: CInt
-  private let isRefused: Bool
+  let isRefused: Bool
   /// Place in `loop.connections`; -1 when not in it.
   var index = -1
   private(set) var wasAdded = false
@@ -47,6 +51,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   private(set) var isInputClosed = false
   /// The 101 is out: nothing more is read here.
   var isUpgrading = false
+  var admission = WebSocketAdmission()
   private var isReadHeld = false
   private var sawPart = false
   private var isWriteStalled = false
@@ -58,6 +63,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   private var bodySinceNs: UInt64 = 0
   private var stalledSinceNs: UInt64 = 0
   private var lingersUntilNs: UInt64 = 0
+  private var handshakeSinceNs: UInt64 = 0
   private var lastActivityNs: UInt64
 
   /// "192.0.2.7:50212", for `bp_call.peer`. Never moves.
@@ -66,8 +72,18 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
 
   init(_ loop: LoopState, descriptor: CInt, isRefused: Bool) {
     self.loop = loop
+    stream = nil
     self.descriptor = descriptor
     self.isRefused = isRefused
+    lastActivityNs = coarseMonotonicNs()
+    peer = .allocate(capacity: 64)
+  }
+
+  init(_ stream: HTTP2Stream) {
+    loop = stream.parent.loop
+    self.stream = stream
+    descriptor = -1
+    isRefused = stream.parent.isRefused
     lastActivityNs = coarseMonotonicNs()
     peer = .allocate(capacity: 64)
   }
@@ -78,14 +94,18 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    if let address = context.remoteAddress, let ip = address.ipAddress, let port = address.port {
+    if let stream {
+      peerCount = stream.parent.peer.count
+      _ = peer.initialize(from: stream.parent.peer)
+    } else if let address = context.remoteAddress, let ip = address.ipAddress, let port = address.port {
       let text = ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)"
       peerCount = min(text.utf8.count, peer.count)
       _ = peer.initialize(from: text.utf8.prefix(peerCount))
     }
     loop.add(self)
     wasAdded = true
-    if isRefused {
+    if loop.certificates != nil, stream == nil { handshakeSinceNs = lastActivityNs }
+    if isRefused, stream == nil {
       loop.counters.connectionsRefused += 1
       // A refused connection gets little time to send the request that its 503 answers.
       headSinceNs = lastActivityNs
@@ -110,6 +130,17 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
     loop.remove(self)
   }
 
+  // MARK: The handshake of TLS
+
+  func handshakeEnded() { handshakeSinceNs = 0 }
+
+  /// What comes next is the end of the connection.
+  func handshakeFailed(_ reason: any Error) {
+    loop.counters.handshakesFailed += 1
+    let name = String(decoding: peer[..<peerCount], as: UTF8.self)
+    loop.table.log.debug("a TLS handshake failed", ["peer": name, "reason": "\(reason)"])
+  }
+
   // MARK: Requests come in
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -121,6 +152,15 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
       incoming = Request(head, limits: loop.limits)
       if isRefused { incoming.refusal = .tooManyConnections }
       if incoming.refusal != .none { return refuse(incoming.refusal) }
+      if let access = loop.limits.access {
+        let verdict = admit(head, access)
+        incoming.refusal = verdict.refusal
+        incoming.retryAfterSeconds = verdict.retryAfterSeconds
+        incoming.rights = verdict.rights
+        incoming.meter = verdict.meter
+        // Whoever waits for a word before sending the body gets the answer instead.
+        if incoming.wantsContinue, verdict.refusal != .none { return refuse(verdict.refusal) }
+      }
       reception = .body
       if incoming.wantsContinue, incoming.hasBody, phase == .idle, waitingCount == 0 { sendContinue() }
     case .body(let bytes):
@@ -140,6 +180,12 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
 
   private func take(_ bytes: ByteBuffer) {
     let count = bytes.readableBytes
+    if incoming.refusal != .none {
+      // A denied request's body is thrown away while it is small; the connection can go on then.
+      incoming.droppedSizeBytes += count
+      if incoming.droppedSizeBytes > Limits.droppedSizeBytesMax { refuse(incoming.refusal) }
+      return
+    }
     if (incoming.body?.readableBytes ?? 0) + count > loop.limits.bodySizeBytesMax { return refuse(.bodyTooLarge) }
     if loop.bodiesSizeBytes + count > loop.bodiesSizeBytesMax { return refuse(.bodiesTooLarge) }
     loop.bodiesSizeBytes += count
@@ -221,7 +267,8 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   /// Whether there is room for an answer. Sends what has gathered when it is much.
   private func canWrite() -> Bool {
     if loop.outputOwner === self, loop.output.readableBytes > 256 << 10 { flush() }
-    return context?.channel.isWritable ?? false
+    guard context?.channel.isWritable ?? false else { return false }
+    return stream?.parent.mayAnswer(self) ?? true
   }
 
   /// The node has completed a call after it returned. On the loop.
@@ -289,7 +336,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
     if waitingCount > 0 || isReadHeld { context.eventLoop.execute { self.goOnWriting() } }
   }
 
-  private func goOnWriting() {
+  func goOnWriting() {
     guard context != nil, !isWriteStalled, phase == .idle else { return }
     executeWaiting()
     flush()
@@ -358,6 +405,8 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
       return
     }
     guard let error = error as? HTTPParserError else {
+      // The end of the input says all that there is to say: HTTP knows by itself where a message ends.
+      if case NIOSSLError.uncleanShutdown = error { return }
       context.close(promise: nil)
       return
     }
@@ -381,6 +430,24 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   /// Called at every tick of the loop.
   func check(_ now: UInt64) {
     guard let context else { return }
+    if handshakeSinceNs != 0 {
+      if passed(now, handshakeSinceNs, loop.limits.handshakeTimeoutMs) {
+        handshakeSinceNs = 0
+        isLingering = true
+        loop.counters.timeouts += 1
+        handshakeFailed(ChannelError.connectTimeout(.milliseconds(Int64(loop.limits.handshakeTimeoutMs))))
+        context.close(promise: nil)
+      }
+      return
+    }
+    if let stream, stream.isAnswered {
+      // How long its bytes may take is the client's business, as long as it takes some.
+      if passed(now, stream.progressNs, loop.limits.writeTimeoutMs) {
+        loop.counters.timeouts += 1
+        context.close(promise: nil)
+      }
+      return
+    }
     if isLingering {
       if now > lingersUntilNs { context.close(promise: nil) }
     } else if isWriteStalled {

@@ -31,6 +31,18 @@ struct Limits: Sendable {
   var isWebSocketOnly = false
   var webSocketPath: String?
 
+  /// Streams that may be open on one HTTP/2 connection.
+  var streamsMax = 100
+  /// Bytes of answers that may wait on one HTTP/2 connection before the next is made.
+  var answersSizeBytesMax = 16 << 20
+  /// Nil: clear text.
+  var tls: TLSSettings?
+  var handshakeTimeoutMs = 10_000
+  /// Nil: everybody may do everything.
+  var access: AccessPolicy?
+
   /// Connections above `connectionsMax` that are still taken, to be told so.
   static let refusedConnectionsMax = 64
+  /// Bytes of a denied request's body that are thrown away before its connection is closed instead.
+  static let droppedSizeBytesMax = 64 << 10
 }

@@ -1,8 +1,9 @@
 import Glibc
 import JSONText
 import NIOCore
-import NIOHTTP1
+import NIOHTTP2
 import NIOPosix
+import NIOSSL
 import PluginAPI
 import Synchronization
 import TransportSupport
@@ -36,6 +37,10 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   let echoesOrigin: Bool
 
   private(set) var connections: [Connection] = []
+  /// Sockets that carry HTTP/2; their streams are among `connections`.
+  private(set) var multiplexed: [HTTP2Connection] = []
+  /// Nil: clear text.
+  let certificates: CertificateStore?
   /// Connections that were handed over; nil when WebSocket is off.
   private(set) var webSockets: WebSocketLoop?
   let webSocketShared: WebSocketShared
@@ -54,10 +59,11 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
 
   init(
     _ eventLoop: any EventLoop, table: NodeTable, limits: Limits, shared: SharedState, series: Series,
-    webSocketShared: WebSocketShared, webSocketSeries: WebSocketSeries?
+    certificates: CertificateStore?, webSocketShared: WebSocketShared, webSocketSeries: WebSocketSeries?
   ) {
     self.webSocketShared = webSocketShared
     self.eventLoop = eventLoop
+    self.certificates = certificates
     self.table = table
     self.limits = limits
     self.shared = shared
@@ -107,12 +113,13 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
       .channelOption(.maxMessagesPerRead, value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          var decoding = NIOHTTPDecoderLimits()
-          decoding.apply(self.limits)
-          // What is left over goes to WebSocket, which is the only reason for the decoder to be removed.
-          let decoder = HTTPRequestDecoder(
-            leftOverBytesStrategy: .forwardBytes, limitConfiguration: decoding.configuration)
-          try channel.pipeline.syncOperations.addHandlers([ByteToMessageHandler(decoder), connection])
+          let choice = ProtocolChoice(connection)
+          if let tls = self.certificates {
+            try channel.pipeline.syncOperations.addHandlers([
+              TLSGate(choice, connection), NIOSSLServerHandler(context: tls.current),
+            ])
+          }
+          try channel.pipeline.syncOperations.addHandlers([choice, connection])
         }
       }
     let shared = shared
@@ -122,6 +129,51 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
     }
   }
 
+  /// Turns a connection into one that carries HTTP/2, in the place of `connection`.
+  func multiplex(_ context: ChannelHandlerContext, in connection: Connection) throws {
+    let parent = HTTP2Connection(
+      self, peer: Array(connection.peer[..<connection.peerCount]), isRefused: connection.isRefused)
+    let management = NIOHTTP2ServerConnectionManagementHandler(
+      eventLoop: eventLoop,
+      // Time is looked at in one place, at every tick.
+      configuration: .init(maxIdleTime: nil, maxAge: nil, maxGraceTime: nil, keepalive: nil))
+    let configuration = HTTP2Connection.configuration(limits)
+    let codec = NIOHTTP2Handler(
+      mode: .server, eventLoop: eventLoop, connectionConfiguration: configuration.connection,
+      streamConfiguration: configuration.stream, streamDelegate: management.http2StreamDelegate
+    ) { channel in
+      channel.eventLoop.makeCompletedFuture {
+        let stream = HTTP2Stream(parent)
+        try channel.pipeline.syncOperations.addHandlers([stream, Connection(stream)])
+      }
+    }
+    try context.pipeline.syncOperations.addHandlers(
+      [codec, management, parent], position: .before(connection))
+    // It gives its place among the connections back.
+    context.pipeline.syncOperations.removeHandler(connection, promise: nil)
+  }
+
+  func add(_ parent: HTTP2Connection) {
+    parent.index = multiplexed.count
+    multiplexed.append(parent)
+    shared.multiplexedOpen.add(1, ordering: .relaxed)
+    shared.connectionsOpen.add(1, ordering: .relaxed)
+  }
+
+  func remove(_ parent: HTTP2Connection) {
+    let index = parent.index
+    guard index >= 0 else { return }
+    parent.index = -1
+    if index < multiplexed.count - 1 {
+      multiplexed[index] = multiplexed[multiplexed.count - 1]
+      multiplexed[index].index = index
+    }
+    multiplexed.removeLast()
+    shared.multiplexedOpen.subtract(1, ordering: .relaxed)
+    shared.connectionsOpen.subtract(1, ordering: .relaxed)
+    reportIfEmpty()
+  }
+
   func add(_ connection: Connection) {
     connection.index = connections.count
     connections.append(connection)
@@ -129,7 +181,7 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
 
   func remove(_ connection: Connection) {
     guard takeOut(connection) else { return }
-    shared.connectionsOpen.subtract(1, ordering: .relaxed)
+    if connection.stream == nil { shared.connectionsOpen.subtract(1, ordering: .relaxed) }
     reportIfEmpty()
   }
 
@@ -158,12 +210,14 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   /// From now on the next answer of each connection is its last. On the loop.
   func beginDraining() {
     isDraining = true
+    for parent in multiplexed { parent.quiesce() }
     webSockets?.beginDraining()
   }
 
   /// Closes the connections on which nothing goes on. On the loop.
   func closeIdle() {
     for connection in connections where connection.isQuiet { connection.closeQuietly() }
+    for parent in multiplexed where parent.isQuiet { parent.closeNow() }
     webSockets?.closeIdle()
   }
 
@@ -171,6 +225,7 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   func closeAll() {
     isDraining = true
     for connection in connections { connection.closeNow() }
+    for parent in multiplexed { parent.closeNow() }
     webSockets?.closeAll()
   }
 
@@ -198,7 +253,8 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   }
 
   private func reportIfEmpty() {
-    guard emptyPromise != nil, connections.isEmpty, callsOpen == 0, webSockets?.isEmpty ?? true else { return }
+    guard emptyPromise != nil, connections.isEmpty, multiplexed.isEmpty, callsOpen == 0, webSockets?.isEmpty ?? true
+    else { return }
     stopWaiting()
   }
 
@@ -250,7 +306,7 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   private var tickInterval: TimeAmount {
     let shortest = min(
       limits.headerTimeoutMs, limits.bodyTimeoutMs, limits.idleTimeoutMs, limits.writeTimeoutMs,
-      limits.lingerTimeoutMs)
+      limits.lingerTimeoutMs, certificates == nil ? .max : limits.handshakeTimeoutMs)
     return .milliseconds(Int64(max(10, min(1_000, shortest / 2))))
   }
 
@@ -263,6 +319,11 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
       if index < connections.count { connections[index].check(now) }
       index -= 1
     }
+    index = multiplexed.count - 1
+    while index >= 0 {
+      if index < multiplexed.count { multiplexed[index].check(now) }
+      index -= 1
+    }
     if now &- lastReportNs >= 1_000_000_000 {
       lastReportNs = now
       report()
@@ -270,6 +331,9 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   }
 
   private func report() {
-    series.report(&counters, host: table.host, connectionsOpen: shared.connectionsOpen.load(ordering: .relaxed))
+    series.report(
+      &counters, host: table.host, connectionsOpen: shared.connectionsOpen.load(ordering: .relaxed),
+      multiplexedOpen: shared.multiplexedOpen.load(ordering: .relaxed))
+    if let certificates { series.report(certificateExpiry: certificates.notValidAfter) }
   }
 }

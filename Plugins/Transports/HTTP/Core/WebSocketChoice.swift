@@ -22,15 +22,15 @@ extension HTTPConfiguration {
       limits.webSocket = nil
       return
     }
-    let (own, wrong) = configuration.limits(over: Self.webSocketDefaults(limits), prefix: "/websocket")
+    let (own, wrong) = configuration.limits(over: webSocketDefaults(limits), prefix: "/websocket")
     limits.webSocket = own
     problems += wrong
   }
 
-  static func webSocketDefaults(_ limits: Limits) -> WebSocketLimits {
+  func webSocketDefaults(_ limits: Limits) -> WebSocketLimits {
     var defaults = WebSocketLimits()
     defaults.loops = limits.loops
-    defaults.origins = limits.corsOrigin == "*" ? .any : .listed([limits.corsOrigin])
+    defaults.origins = origins?.rule ?? (limits.corsOrigin == "*" ? .any : .listed([limits.corsOrigin]))
     defaults.messageSizeBytesMax = limits.bodySizeBytesMax
     defaults.messagesSizeBytesMax = limits.bodiesSizeBytesMax
     defaults.connectionsMax = limits.connectionsMax

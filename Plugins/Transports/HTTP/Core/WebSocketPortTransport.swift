@@ -33,7 +33,7 @@ public struct WebSocketPortConfiguration: Decodable, Sendable {
       problems.append(
         ConfigurationProblem(pointer: "/path", message: "path is the path of a URL: it begins with a slash."))
     }
-    let (own, wrong) = webSocket.limits(over: HTTPConfiguration.webSocketDefaults(limits))
+    let (own, wrong) = webSocket.limits(over: http.webSocketDefaults(limits))
     let known = Set(problems.map(\.pointer))
     // Keys that both know are said once.
     problems += wrong.filter { !known.contains($0.pointer) }

@@ -13,6 +13,19 @@ enum RequestKind: Int, CaseIterable {
     }
   }
 
+  /// What it needs; empty: nothing.
+  var right: WebSocketRights {
+    switch self {
+    case .read, .readMulti, .observe: .read
+    case .receive: .receive
+    case .list: .list
+    case .delete: .delete
+    case .health: .health
+    case .getSchema: .schema
+    case .unobserve, .unknown: []
+    }
+  }
+
   /// - Parameter type: nil or no string: unknown.
   init(_ type: JSONSlice?) {
     guard let type else {

@@ -23,6 +23,10 @@ extension WebSocketConnection {
     let id = frame.id?.bytes ?? Self.noID
     let kind = RequestKind(frame.type)
     loop.counters.requests[kind.rawValue] += 1
+    guard admission.rights.isSuperset(of: kind.right) else { return fail(id, "The right to do this is missing.") }
+    if let seconds = admission.meter?(), seconds > 0 {
+      return fail(id, "Too many requests; wait \(seconds) s before sending more.")
+    }
     switch kind {
     case .read: read(id, frame.payload)
     case .receive: receive(id, frame.payload, storage)

@@ -39,10 +39,14 @@ public struct WebSocketConfiguration: Decodable, Sendable {
   }
 
   /// `*`, or a list of origins.
-  public struct Origins: Decodable, Sendable {
+  public struct Origins: Decodable, Sendable, ExpressibleByArrayLiteral {
     public var rule: OriginRule
+    /// Nil: any.
+    public var list: [String]? { if case .listed(let origins) = rule { origins } else { nil } }
 
     public init(_ rule: OriginRule) { self.rule = rule }
+
+    public init(arrayLiteral elements: String...) { rule = .listed(elements) }
 
     public init(from decoder: any Decoder) throws {
       let container = try decoder.singleValueContainer()

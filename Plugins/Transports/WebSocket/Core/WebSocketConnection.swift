@@ -62,10 +62,14 @@ public final class WebSocketConnection: ChannelDuplexHandler, @unchecked Sendabl
 
   /// "192.0.2.7:50212", for `bp_call.peer`.
   let peer: [UInt8]
+  let admission: WebSocketAdmission
 
-  /// - Parameter peer: who it is, as `bp_call.peer` says it.
-  public init(_ loop: WebSocketLoop, peer: [UInt8]) {
+  /// - Parameters:
+  ///   - peer: who it is, as `bp_call.peer` says it.
+  ///   - admission: what its requests may ask for.
+  public init(_ loop: WebSocketLoop, peer: [UInt8], admission: WebSocketAdmission) {
     self.loop = loop
+    self.admission = admission
     self.peer = peer
     lastHeardNs = coarseMonotonicNs()
     lastRequestNs = lastHeardNs

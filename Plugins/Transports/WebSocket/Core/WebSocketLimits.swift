@@ -33,12 +33,40 @@ public struct WebSocketLimits: Sendable, Equatable {
 /// Which web pages may connect. Clients that are no browsers send no origin and are let in.
 public enum OriginRule: Sendable, Equatable {
   case any
-  /// These alone, compared as text: `https://app.example.org`.
+  /// These alone, whatever the case of their letters: `https://app.example.org`.
   case listed([String])
 
   /// - Parameter origin: of the request; nil: it has none.
   public func allows(_ origin: String?) -> Bool {
     guard case .listed(let origins) = self, let origin else { return true }
-    return origins.contains(origin)
+    let lowered = origin.lowercased()
+    return origins.contains { $0.lowercased() == lowered }
   }
+}
+
+/// What one connection's messages may ask for, and how often.
+public struct WebSocketAdmission: Sendable {
+  public var rights: WebSocketRights
+  /// Counts a message: 0, or after how many seconds one may come. Nil: as often as they like.
+  public var meter: (@Sendable () -> UInt64)?
+
+  public init(rights: WebSocketRights = .all, meter: (@Sendable () -> UInt64)? = nil) {
+    self.rights = rights
+    self.meter = meter
+  }
+}
+
+/// What a connection's messages may ask for.
+public struct WebSocketRights: OptionSet, Sendable {
+  public let rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  /// read, readMulti, observe.
+  public static let read = WebSocketRights(rawValue: 1)
+  public static let list = WebSocketRights(rawValue: 2)
+  public static let receive = WebSocketRights(rawValue: 4)
+  public static let delete = WebSocketRights(rawValue: 8)
+  public static let schema = WebSocketRights(rawValue: 16)
+  public static let health = WebSocketRights(rawValue: 32)
+  public static let all = WebSocketRights(rawValue: 63)
 }
