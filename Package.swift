@@ -22,6 +22,7 @@ let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .produc
 
 let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioHTTP2: [Target.Dependency] = [
   .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
@@ -132,10 +133,31 @@ let schemas: [Target] =
     "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
 
 let transports: [Target] =
-  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
+  [
+    .target(name: "TransportShims", path: "Plugins/Transports/Support/Shims"),
+    .target(
+      name: "TransportSupport", dependencies: ["TransportShims", "JSONText", pluginAPI] + nio,
+      path: "Plugins/Transports/Support", exclude: ["Shims"], swiftSettings: swift6),
+  ]
   + plugin(
     "HTTPTransport", at: "Plugins/Transports/HTTP",
-    dependencies: ["HTTPShims", "JSONText", "URIText", "SodiumShim", nioTLS] + nioHTTP2 + nio)
+    dependencies: [
+      "TransportSupport", "TransportShims", "WebSocketTransport", "JSONText", "URIText", "SodiumShim", nioTLS,
+    ] + nioHTTP2 + nio)
+  // The protocol is a library of the HTTP transport's, whose port it shares. On a port of its own it is that transport
+  // with no other route.
+  + [
+    .target(
+      name: "WebSocketTransport", dependencies: ["TransportSupport", "JSONText", pluginAPI, nioWebSocket] + nio,
+      path: "Plugins/Transports/WebSocket/Core", swiftSettings: swift6),
+    .target(
+      name: "WebSocketTransportManifest", dependencies: [boundary], path: "Plugins/Transports/WebSocket/Manifest",
+      publicHeadersPath: "include", cSettings: [.headerSearchPath(".")]),
+    .target(
+      name: "WebSocketTransportPlugin",
+      dependencies: ["HTTPTransport", pluginAPI, .target(name: "WebSocketTransportManifest")],
+      path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
+  ]
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -183,7 +205,8 @@ let tests: [Target] = [
     dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TLSTesting", "URIText", pluginAPI],
+    name: "HTTPTransportTests",
+    dependencies: ["HTTPTransport", "TransportSupport", "TLSTesting", "URIText", pluginAPI],
     swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
@@ -331,6 +354,7 @@ let package = Package(
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
+    pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),

@@ -1,51 +1,59 @@
 import PluginAPI
 
 /// Writes into memory that was reserved for it. Writing past the end is a mistake of this module and traps.
-struct ByteCursor {
-  private(set) var next: UnsafeMutablePointer<UInt8>
-  private let end: UnsafeMutablePointer<UInt8>
+@frozen
+public struct ByteCursor {
+  /// Where the next byte goes.
+  public var next: UnsafeMutablePointer<UInt8>
+  @usableFromInline let end: UnsafeMutablePointer<UInt8>
 
-  init(_ buffer: UnsafeMutableRawBufferPointer) {
+  @inlinable
+  public init(_ buffer: UnsafeMutableRawBufferPointer) {
     next = buffer.baseAddress!.assumingMemoryBound(to: UInt8.self)
     end = next + buffer.count
   }
 
-  @inline(__always)
-  mutating func put(_ text: StaticString) {
+  @inlinable @inline(__always)
+  public mutating func put(_ text: StaticString) {
     put(text.utf8Start, text.utf8CodeUnitCount)
   }
 
-  @inline(__always)
-  mutating func put(_ start: UnsafePointer<UInt8>, _ count: Int) {
+  @inlinable @inline(__always)
+  public mutating func put(_ start: UnsafePointer<UInt8>, _ count: Int) {
     precondition(end - next >= count, "a response was longer than the room reserved for it")
     next.update(from: start, count: count)
     next += count
   }
 
-  @inline(__always)
-  mutating func put(_ view: bp_view) {
+  @inlinable @inline(__always)
+  public mutating func put(_ view: bp_view) {
     if let data = view.data { put(data, Int(view.size)) }
   }
 
-  @inline(__always)
-  mutating func put(_ bytes: [UInt8]) {
+  @inlinable @inline(__always)
+  public mutating func put(_ bytes: UnsafeRawBufferPointer) {
+    if let start = bytes.baseAddress { put(start.assumingMemoryBound(to: UInt8.self), bytes.count) }
+  }
+
+  @inlinable @inline(__always)
+  public mutating func put(_ bytes: [UInt8]) {
     bytes.withUnsafeBufferPointer { if let start = $0.baseAddress { put(start, $0.count) } }
   }
 
-  @inline(__always)
-  mutating func put(_ text: String) {
+  @inlinable @inline(__always)
+  public mutating func put(_ text: String) {
     _ = text.utf8.withContiguousStorageIfAvailable { if let start = $0.baseAddress { put(start, $0.count) } }
   }
 
-  @inline(__always)
-  mutating func put(byte: UInt8) {
+  @inlinable @inline(__always)
+  public mutating func put(byte: UInt8) {
     precondition(next < end, "a response was longer than the room reserved for it")
     next.pointee = byte
     next += 1
   }
 
-  @inline(__always)
-  mutating func put(decimal value: UInt64) {
+  @inlinable @inline(__always)
+  public mutating func put(decimal value: UInt64) {
     let count = Self.digits(value)
     precondition(end - next >= count, "a response was longer than the room reserved for it")
     var rest = value
@@ -59,8 +67,8 @@ struct ByteCursor {
   }
 
   /// Sixteen lower-case digits.
-  @inline(__always)
-  mutating func put(hex value: UInt64) {
+  @inlinable @inline(__always)
+  public mutating func put(hex value: UInt64) {
     precondition(end - next >= 16, "a response was longer than the room reserved for it")
     var rest = value
     for index in stride(from: 15, through: 0, by: -1) {
@@ -72,8 +80,8 @@ struct ByteCursor {
   }
 
   /// How many decimal digits `value` has.
-  @inline(__always)
-  static func digits(_ value: UInt64) -> Int {
+  @inlinable @inline(__always)
+  public static func digits(_ value: UInt64) -> Int {
     var count = 1
     var bound: UInt64 = 10
     while value >= bound {

@@ -1,34 +1,68 @@
 import Glibc
-import HTTPShims
+import NIOCore
 import PluginAPI
 import Synchronization
+import TransportShims
+
+/// An event loop that takes over accepted sockets.
+public protocol AcceptingLoop: AnyObject, Sendable {
+  var eventLoop: any EventLoop { get }
+  /// Takes over a connected, non-blocking socket, which is counted in `SharedState.connectionsOpen` and must be counted
+  /// down by whoever adopts it. On the loop.
+  /// - Parameter isRefused: there are `connectionsMax` already: tell the client so and close.
+  func adopt(_ descriptor: CInt, isRefused: Bool)
+}
+
+/// What the loops and the accepting thread of a transport share.
+public final class SharedState: Sendable {
+  public let connectionsOpen = Atomic<Int>(0)
+  /// Of these, the ones that carry many requests at a time.
+  public let multiplexedOpen = Atomic<Int>(0)
+  /// Set when the loops are about to end: a completion that comes later has nobody to go to.
+  public let isStopped = Atomic<Bool>(false)
+
+  public init() {}
+}
 
 /// A thread that accepts connections from the borrowed listening socket.
 ///
 /// NIO's own server channel is not used: it calls listen() again on the socket it is given, which would cut the backlog
 /// of a socket that the kernel shares with every generation. A thread of our own can also be stopped in an instant.
-final class Acceptor: @unchecked Sendable {
+public final class Acceptor: @unchecked Sendable {
   // @unchecked: `thread` is written before anyone else sees the object and read by `stop` alone, which runs once (guarded
   // by `isStopped`); everything else is constant or atomic.
   private let listener: CInt
   private let wakeReader: CInt
   private let wakeWriter: CInt
-  private let loops: [LoopState]
+  private let loops: [any AcceptingLoop]
   private let shared: SharedState
-  private let limits: Limits
+  private let connectionsMax: Int
+  private let refusedConnectionsMax: Int
+  private let threadName: StaticString
   private let log: Log
   private var thread = pthread_t()
   private let isStopped = Atomic<Bool>(false)
 
-  /// - Parameter listener: becomes the acceptor's, also when this throws.
-  init(listener: CInt, loops: [LoopState], shared: SharedState, limits: Limits, log: Log) throws {
+  /// Begins to accept.
+  /// - Parameters:
+  ///   - listener: becomes the acceptor's, also when this throws.
+  ///   - threadName: at most 15 bytes.
+  ///   - connectionsMax: above it connections are refused.
+  ///   - refusedConnectionsMax: how many above `connectionsMax` are still taken, to be told so; beyond them nothing is
+  ///     accepted until some close.
+  public init(
+    listener: CInt, threadName: StaticString, loops: [any AcceptingLoop], shared: SharedState, connectionsMax: Int,
+    refusedConnectionsMax: Int, log: Log
+  ) throws {
     self.listener = listener
     self.loops = loops
     self.shared = shared
-    self.limits = limits
+    self.threadName = threadName
+    self.connectionsMax = connectionsMax
+    self.refusedConnectionsMax = refusedConnectionsMax
     self.log = log
     var (reader, writer): (CInt, CInt) = (-1, -1)
-    guard http_pipe(&reader, &writer) == 0 else {
+    guard transport_pipe(&reader, &writer) == 0 else {
       let reason = errno
       close(listener)
       throw Failure.unavailable("no pipe could be made for the accepting thread (errno \(reason))")
@@ -48,7 +82,7 @@ final class Acceptor: @unchecked Sendable {
   }
 
   /// Stops accepting, closes the descriptor and joins the thread: a moment. Once is enough; more do nothing.
-  func stop() {
+  public func stop() {
     guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
     var byte: UInt8 = 0
     write(wakeWriter, &byte, 1)
@@ -58,7 +92,9 @@ final class Acceptor: @unchecked Sendable {
   }
 
   private func run() {
-    http_name_thread("http-accept")
+    threadName.withUTF8Buffer { name in
+      name.withMemoryRebound(to: CChar.self) { transport_name_thread($0.baseAddress) }
+    }
     defer { close(listener) }
     var pauseMs: CInt = -1
     var nextLoop = 0
@@ -79,8 +115,8 @@ final class Acceptor: @unchecked Sendable {
   private func acceptSome(_ nextLoop: inout Int) -> CInt {
     for _ in 0..<64 {
       let open = shared.connectionsOpen.load(ordering: .relaxed)
-      guard open < limits.connectionsMax + Limits.refusedConnectionsMax else { return 20 }
-      let descriptor = http_accept(listener)
+      guard open < connectionsMax + refusedConnectionsMax else { return 20 }
+      let descriptor = transport_accept(listener)
       if descriptor < 0 {
         switch errno {
         case EAGAIN, EWOULDBLOCK: return -1
@@ -97,7 +133,7 @@ final class Acceptor: @unchecked Sendable {
       shared.connectionsOpen.add(1, ordering: .relaxed)
       let loop = loops[nextLoop % loops.count]
       nextLoop &+= 1
-      let isRefused = open >= limits.connectionsMax
+      let isRefused = open >= connectionsMax
       loop.eventLoop.execute { loop.adopt(descriptor, isRefused: isRefused) }
     }
     return -1

@@ -1,39 +1,40 @@
 import PluginAPI
 import Synchronization
 
-/// The answers of one read-multi call, as they come in: in any order, on any threads.
-final class MultiRead: Sendable {
-  struct Item: Sendable {
-    var code = BP_NOT_FOUND
-    var message = ""
-    var timestampMs: UInt64 = 0
-    var isJSON = false
-    var data: [UInt8] = []
-    /// Left out because the answer would be too large.
-    var isOmitted = false
-  }
+/// One answer of a read-multi call.
+public struct MultiReadItem: Sendable {
+  public var code = BP_NOT_FOUND
+  public var message = ""
+  public var timestampMs: UInt64 = 0
+  public var isJSON = false
+  public var data: [UInt8] = []
+  /// Left out because the answer would be too large.
+  public var isOmitted = false
+}
 
+/// The answers of one read-multi call, as they come in: in any order, on any threads.
+public final class MultiRead<Owner: AnyObject & Sendable>: Sendable {
   private struct State {
-    var items: [Item]
+    var items: [MultiReadItem]
     var sizeBytes = 0
   }
 
   /// Released by the completion, which comes exactly once.
-  let connection: Connection
+  public let owner: Owner
   private let sizeBytesMax: Int
   private let state: Mutex<State>
 
-  init(_ connection: Connection, count: Int, sizeBytesMax: Int) {
-    self.connection = connection
+  public init(_ owner: Owner, count: Int, sizeBytesMax: Int) {
+    self.owner = owner
     self.sizeBytesMax = sizeBytesMax
-    state = Mutex(State(items: Array(repeating: Item(), count: count)))
+    state = Mutex(State(items: Array(repeating: MultiReadItem(), count: count)))
   }
 
   /// Any thread.
-  func take(_ item: UnsafePointer<bp_read_item>) {
+  public func take(_ item: UnsafePointer<bp_read_item>) {
     let index = Int(item.pointee.index)
     guard let read = item.pointee.read else { return }
-    var taken = Item()
+    var taken = MultiReadItem()
     taken.code = read.pointee.result.code
     taken.message = read.pointee.result.message.text
     let isFound = taken.code == BP_OK
@@ -52,5 +53,5 @@ final class MultiRead: Sendable {
     }
   }
 
-  var items: [Item] { state.withLock { $0.items } }
+  public var items: [MultiReadItem] { state.withLock { $0.items } }
 }

@@ -1,20 +1,3 @@
-import Glibc
-
-/// CLOCK_MONOTONIC as the kernel last stored it: a few milliseconds behind, and cheap enough for every request.
-@inline(__always)
-func coarseMonotonicNs() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
-  return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
-}
-
-/// CLOCK_MONOTONIC.
-func monotonicNs() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
-}
-
 enum HTTPDate {
   /// RFC 9110 section 5.6.7, IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
   static func text(secondsSince1970 seconds: Int) -> String {

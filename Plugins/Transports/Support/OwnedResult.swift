@@ -2,16 +2,18 @@ import PluginAPI
 
 /// A copy of a node's result and everything its views point to, in one piece of memory: for completions that come on
 /// another thread, whose views end when the completion returns.
-struct OwnedResult: @unchecked Sendable {
+public struct OwnedResult: @unchecked Sendable {
   // @unchecked: the memory is written before the value is handed on and freed once, by whoever consumes it.
   let memory: UnsafeMutableRawPointer
 
-  var read: UnsafePointer<bp_read_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_read_result.self)) }
-  var write: UnsafePointer<bp_write_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_write_result.self)) }
-  var list: UnsafePointer<bp_list_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_list_result.self)) }
-  var plain: UnsafePointer<bp_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_result.self)) }
+  public var read: UnsafePointer<bp_read_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_read_result.self)) }
+  public var write: UnsafePointer<bp_write_result> {
+    UnsafePointer(memory.assumingMemoryBound(to: bp_write_result.self))
+  }
+  public var list: UnsafePointer<bp_list_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_list_result.self)) }
+  public var plain: UnsafePointer<bp_result> { UnsafePointer(memory.assumingMemoryBound(to: bp_result.self)) }
 
-  static func read(_ result: UnsafePointer<bp_read_result>) -> OwnedResult {
+  public static func read(_ result: UnsafePointer<bp_read_result>) -> OwnedResult {
     var copy = result.pointee
     let isFound = copy.result.code == BP_OK
     if !isFound { copy.record = bp_record() }
@@ -23,7 +25,7 @@ struct OwnedResult: @unchecked Sendable {
     return builder.finish(copy)
   }
 
-  static func write(_ result: UnsafePointer<bp_write_result>) -> OwnedResult {
+  public static func write(_ result: UnsafePointer<bp_write_result>) -> OwnedResult {
     var copy = result.pointee
     var builder = Builder(headerOf: bp_write_result.self, bytes: Int(copy.result.message.size))
     copy.result.message = builder.keep(copy.result.message)
@@ -31,7 +33,7 @@ struct OwnedResult: @unchecked Sendable {
     return builder.finish(copy)
   }
 
-  static func plain(_ result: UnsafePointer<bp_result>) -> OwnedResult {
+  public static func plain(_ result: UnsafePointer<bp_result>) -> OwnedResult {
     var copy = result.pointee
     var builder = Builder(headerOf: bp_result.self, bytes: Int(copy.message.size))
     copy.message = builder.keep(copy.message)
@@ -39,7 +41,7 @@ struct OwnedResult: @unchecked Sendable {
     return builder.finish(copy)
   }
 
-  static func list(_ result: UnsafePointer<bp_list_result>) -> OwnedResult {
+  public static func list(_ result: UnsafePointer<bp_list_result>) -> OwnedResult {
     var copy = result.pointee
     let count = copy.result.code == BP_OK && copy.uris != nil ? Int(copy.uris_count) : 0
     var bytes = Int(copy.result.message.size) + count * MemoryLayout<bp_view>.stride
@@ -55,7 +57,8 @@ struct OwnedResult: @unchecked Sendable {
     return builder.finish(copy)
   }
 
-  func free() { memory.deallocate() }
+  /// Once, by whoever consumed it.
+  public func free() { memory.deallocate() }
 
   private struct Builder {
     let memory: UnsafeMutableRawPointer
