@@ -22,7 +22,12 @@ let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .produc
 
 let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2: [Target.Dependency] = [
+  .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
@@ -82,7 +87,8 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption",
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
     path: "Sources/backplane", swiftSettings: swift6),
@@ -127,8 +133,31 @@ let schemas: [Target] =
     "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
 
 let transports: [Target] =
-  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
-  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+  [
+    .target(name: "TransportShims", path: "Plugins/Transports/Support/Shims"),
+    .target(
+      name: "TransportSupport", dependencies: ["TransportShims", "JSONText", pluginAPI] + nio,
+      path: "Plugins/Transports/Support", exclude: ["Shims"], swiftSettings: swift6),
+  ]
+  + plugin(
+    "HTTPTransport", at: "Plugins/Transports/HTTP",
+    dependencies: [
+      "TransportSupport", "TransportShims", "WebSocketTransport", "JSONText", "URIText", "SodiumShim", nioTLS,
+    ] + nioHTTP2 + nio)
+  // The protocol is a library of the HTTP transport's, whose port it shares. On a port of its own it is that transport
+  // with no other route.
+  + [
+    .target(
+      name: "WebSocketTransport", dependencies: ["TransportSupport", "JSONText", pluginAPI, nioWebSocket] + nio,
+      path: "Plugins/Transports/WebSocket/Core", swiftSettings: swift6),
+    .target(
+      name: "WebSocketTransportManifest", dependencies: [boundary], path: "Plugins/Transports/WebSocket/Manifest",
+      publicHeadersPath: "include", cSettings: [.headerSearchPath(".")]),
+    .target(
+      name: "WebSocketTransportPlugin",
+      dependencies: ["HTTPTransport", pluginAPI, .target(name: "WebSocketTransportManifest")],
+      path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
+  ]
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -166,7 +195,7 @@ let tests: [Target] = [
     name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
-  .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
+  .testTarget(name: "CommandLineTests", dependencies: ["backplane", "NodeTesting"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests",
     dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
@@ -176,7 +205,9 @@ let tests: [Target] = [
     dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "HTTPTransportTests",
+    dependencies: ["HTTPTransport", "TransportSupport", "TLSTesting", "URIText", pluginAPI],
+    swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -247,8 +278,16 @@ let simulation: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  // A client that speaks TLS and HTTP/2, and certificates to try it with.
+  .target(
+    name: "TLSTesting", dependencies: ["NodeTesting", nioTLS] + nioHTTP2 + nio, path: "Tests/TLSTesting",
+    swiftSettings: swift6),
   .testTarget(
-    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeTLSTests",
+    dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
@@ -318,6 +357,7 @@ let package = Package(
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
+    pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),

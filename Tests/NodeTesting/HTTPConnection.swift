@@ -12,6 +12,12 @@ public final class HTTPConnection {
     public var json: Any? { try? JSONSerialization.jsonObject(with: Data(body), options: .fragmentsAllowed) }
     /// The server will close the connection.
     public var closes: Bool { headers["connection"]?.lowercased() == "close" }
+
+    public init(status: Int, headers: [String: String], body: [UInt8]) {
+      self.status = status
+      self.headers = headers
+      self.body = body
+    }
   }
 
   public enum Trouble: Error, Equatable {
