@@ -182,6 +182,11 @@ let tests: [Target] = [
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "TransportSupport", "URIText", pluginAPI],
     swiftSettings: swift6),
+  .testTarget(
+    name: "WebSocketTransportTests",
+    dependencies: [
+      "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
+    ], swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
