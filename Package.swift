@@ -208,6 +208,11 @@ let tests: [Target] = [
     name: "HTTPTransportTests",
     dependencies: ["HTTPTransport", "TransportSupport", "TLSTesting", "URIText", pluginAPI],
     swiftSettings: swift6),
+  .testTarget(
+    name: "WebSocketTransportTests",
+    dependencies: [
+      "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
+    ], swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
