@@ -10,6 +10,7 @@ import tempfile
 
 import boundary_part
 import durable_part
+import feed_part
 import http_part
 import isolation_part
 import lists_part
@@ -22,10 +23,10 @@ from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
          "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part,
-         "repair": repair_part}
+         "repair": repair_part, "feed": feed_part}
 # What a part needs that does not say so itself.
 PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
-            "IsolationBenchmark", "backplane-host")
+            "IsolationBenchmark", "FeedBenchmark", "backplane-host")
 
 
 class Settings:
