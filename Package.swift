@@ -344,6 +344,8 @@ let benchmarks: [Target] = [
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
   .executableTarget(
+    name: "FeedBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Feed", swiftSettings: swift6),
+  .executableTarget(
     name: "IsolationBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Isolation",
     exclude: ["Plugin", "bare.c"], swiftSettings: swift6),
 ]

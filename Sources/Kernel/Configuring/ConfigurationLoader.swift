@@ -51,8 +51,8 @@ public enum ConfigurationLoader {
     var node = NodeConfiguration(
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
-      slots: ordered, directories: directories, limits: limits(settings), repair: repair(settings), feed: feed(settings),
-      reload: reload(settings),
+      slots: ordered, directories: directories, limits: limits(settings), repair: repair(settings),
+      feed: feed(settings), reload: reload(settings),
       quarantinePolicy: Quarantine.Policy(rawValue: settings.text("quarantine.policy"))!,
       watchdog: NodeConfiguration.Watchdog(callTimeoutMs: settings.integer("watchdog.call_timeout_ms")),
       log: log(settings))
