@@ -50,6 +50,9 @@ let libraries: [Target] = [
   .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
   .systemLibrary(
     name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+  .target(
+    name: "MessageCrypto", dependencies: ["JSONText", "SodiumShim"], path: "Libraries/MessageCrypto",
+    swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -106,8 +109,14 @@ let backends: [Target] =
   + plugin(
     "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
-let schemas: [Target] = plugin(
-  "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
+let schemas: [Target] =
+  [
+    .target(
+      name: "SchemaSupport", dependencies: ["JSONText", "SodiumShim", pluginAPI], path: "Plugins/Schemas/Support",
+      swiftSettings: swift6)
+  ]
+  + plugin(
+    "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
@@ -130,6 +139,7 @@ let conformance: [Target] = [
 
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
+  .testTarget(name: "MessageCryptoTests", dependencies: ["MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),

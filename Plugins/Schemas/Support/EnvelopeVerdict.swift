@@ -5,9 +5,9 @@ import PluginAPI
 ///
 /// An op points into the message wherever it can. What is not there as it is needed (a URI with escapes, decoded bytes)
 /// stands in `text`, and such views are set when nothing is appended any more.
-struct EnvelopeVerdict {
+package struct EnvelopeVerdict {
   /// The most outputs of one envelope.
-  static let outputsMax = 100_000
+  package static let outputsMax = 100_000
 
   private enum Field { case uri, data }
 
@@ -21,21 +21,25 @@ struct EnvelopeVerdict {
   private var text: [UInt8] = []
   private var placements: [Placement] = []
 
-  /// Checks every output, first to last, and stops at the first that is refused.
-  init(_ envelope: MessageEnvelope, of message: bp_message) throws(Refusal) {
+  /// - Parameters:
+  ///   - first: the op that stores the envelope itself.
+  ///   - check: asked about every output, first to last, as it will stand in its op; the first refusal ends it.
+  package init(
+    _ envelope: MessageEnvelope, storedBy first: bp_op,
+    check: (_ uri: BorrowedBytes, _ content: MessageContent) throws(Refusal) -> Void = { _, _ throws(Refusal) in }
+  ) throws(Refusal) {
     guard envelope.outputCount <= Self.outputsMax else {
       throw Refusal(
         "Validation error: the envelope has \(envelope.outputCount) outputs, and \(Self.outputsMax) is the most that "
           + "one may have: send several envelopes.")
     }
     ops.reserveCapacity(envelope.outputCount + 1)
-    ops.append(Self.put(message.uri, message.data, content: message.content, flags: 0))
-    var reader = OutputURIReader()
-    for output in envelope.outputs { try append(output, &reader) }
+    ops.append(first)
+    for output in envelope.outputs { try append(output, check) }
   }
 
   /// Calls `body` with the ops; their views are valid during the call.
-  consuming func withOps(_ body: (UnsafeBufferPointer<bp_op>) -> Void) {
+  package consuming func withOps(_ body: (UnsafeBufferPointer<bp_op>) -> Void) {
     let text = text
     text.withUnsafeBufferPointer { text in
       for placement in placements {
@@ -49,8 +53,12 @@ struct EnvelopeVerdict {
     }
   }
 
-  private mutating func append(_ output: EnvelopeOutput, _ reader: inout OutputURIReader) throws(Refusal) {
-    var op = Self.put(.empty, .empty, content: BP_CONTENT_JSON, flags: BP_OP_TO_JUDGE)
+  private mutating func append(
+    _ output: EnvelopeOutput, _ check: (BorrowedBytes, MessageContent) throws(Refusal) -> Void
+  ) throws(Refusal) {
+    var op = bp_op(
+      size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: BP_CONTENT_JSON, if_version: 0,
+      flags: BP_OP_TO_JUDGE, reserved: 0, uri: .empty, data: .empty, refusal: .empty)
     let uriRange = place(output.uri)
     if uriRange == nil { op.uri = bp_view(output.uri.rawContent) }
     let dataRange = placeMarked(output.value)
@@ -59,7 +67,7 @@ struct EnvelopeVerdict {
       let uri = uriRange.map { BorrowedBytes(rebasing: text[$0]) } ?? op.uri.bytes
       let data = dataRange.map { BorrowedBytes(rebasing: text[$0]) } ?? op.data.bytes
       do throws(Refusal) {
-        return .success(try Self.check(uri, MessageContent(data, isJSON: dataRange == nil), &reader))
+        return .success(try check(uri, MessageContent(data, isJSON: dataRange == nil)))
       } catch { return .failure(error) }
     }
     try result.get()
@@ -91,24 +99,5 @@ struct EnvelopeVerdict {
   private mutating func makeRoom(for string: JSONSlice) {
     let needed = text.count + string.bytes.count + 4
     if needed > text.capacity { text.reserveCapacity(max(needed, 2 * text.capacity)) }
-  }
-
-  /// The digest first, then the URI: the order of the reference.
-  private static func check(
-    _ uri: BorrowedBytes, _ content: MessageContent, _ reader: inout OutputURIReader
-  ) throws(Refusal) {
-    try reader.read(uri) { normalised throws(Refusal) in
-      guard let normalised else {
-        if DigestRule.coversUnparsable(uri) { throw DigestRule.invalid }
-        throw Refusal("Invalid output URI: \(String(decoding: uri, as: UTF8.self))")
-      }
-      if DigestRule.covers(normalised) { try DigestRule.check(normalised, content) }
-    }
-  }
-
-  private static func put(_ uri: bp_view, _ data: bp_view, content: UInt32, flags: UInt32) -> bp_op {
-    bp_op(
-      size: .size(of: bp_op.self), verb: BP_VERB_PUT, condition: BP_IF_ANY, content: content, if_version: 0,
-      flags: flags, reserved: 0, uri: uri, data: data, refusal: .empty)
   }
 }

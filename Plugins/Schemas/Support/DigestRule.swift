@@ -6,21 +6,21 @@ import PluginAPI
 ///
 /// It looks at the normal form, which is where the record will stand: query, fragment, port and empty segments are not
 /// part of it.
-enum DigestRule {
+package enum DigestRule {
   /// Deepest nesting that is put into canonical form, in arrays and objects open at once. The walk does not recurse; the
   /// bound is there for the 64 or so bytes of memory that each open level costs.
-  static let depthMax = 10_000
+  package static let depthMax = 10_000
 
   private static let scheme: StaticString = "hash:"
   private static let authority: StaticString = "hash://"
   private static let algorithm: StaticString = "sha256"
 
   /// Whether a URI in normal form is under the rule.
-  static func covers(_ uri: BorrowedBytes) -> Bool { uri.starts(with: scheme) }
+  package static func covers(_ uri: BorrowedBytes) -> Bool { uri.starts(with: scheme) }
 
   /// Whether a text that is no URI begins with the scheme all the same, as the URL parser would have read it: in any
   /// case, after leading control characters and spaces, without tabs and newlines.
-  static func coversUnparsable(_ text: BorrowedBytes) -> Bool {
+  package static func coversUnparsable(_ text: BorrowedBytes) -> Bool {
     var wanted = 0
     for byte in text {
       if byte == 0x09 || byte == 0x0A || byte == 0x0D || (wanted == 0 && byte <= 0x20) { continue }
@@ -33,10 +33,10 @@ enum DigestRule {
   }
 
   /// What the rule says to a text that begins with the scheme and is no URI.
-  static var invalid: Refusal { Refusal("Invalid hash URI format") }
+  package static var invalid: Refusal { Refusal("Invalid hash URI format") }
 
   /// Checks `content` against a URI in normal form that the rule covers. Allocates for JSON only.
-  static func check(_ uri: BorrowedBytes, _ content: MessageContent) throws(Refusal) {
+  package static func check(_ uri: BorrowedBytes, _ content: MessageContent) throws(Refusal) {
     guard uri.starts(with: authority) else { throw invalid }
     let rest = BorrowedBytes(rebasing: uri[authority.utf8CodeUnitCount...])
     guard let slash = rest.firstIndex(of: UInt8(ascii: "/")), slash + 1 < rest.count else { throw invalid }

@@ -1,13 +1,13 @@
 import PluginAPI
 
 /// Digests are compared without regard to case, so the record of a digest has one URI: the one in lower case.
-enum CanonicalDigest {
+package enum CanonicalDigest {
   private static let program: StaticString = "hash://sha256/"
   private static let digestCharactersMax = 64
 
   /// Calls `write` with `hash://sha256/<digest>` in lower case, when `uri` (in normal form) is that and has a capital
   /// in it. Everything else is canonical already. Allocates nothing.
-  static func fold(_ uri: BorrowedBytes, _ write: (BorrowedBytes) -> Void) {
+  package static func fold(_ uri: BorrowedBytes, _ write: (BorrowedBytes) -> Void) {
     let start = program.utf8CodeUnitCount
     guard uri.starts(with: program), uri.count <= start + digestCharactersMax else { return }
     var hasCapital = false

@@ -3,7 +3,7 @@ import JSONText
 import PluginAPI
 
 /// Finds out whether a value is an envelope.
-enum EnvelopeText {
+package enum EnvelopeText {
   /// The length of `{"payload":{"inputs":[],"outputs":[]}}`: nothing shorter is one.
   private static let sizeBytesMin = 38
   private static let name: StaticString = "payload"
@@ -12,7 +12,7 @@ enum EnvelopeText {
 
   /// The envelope that `content` is, or nil for a plain value. A plain value is not scanned unless it could be an
   /// envelope by its first byte and by one search. Borrows from `content`.
-  static func find(in content: MessageContent) throws(Refusal) -> MessageEnvelope? {
+  package static func find(in content: MessageContent) throws(Refusal) -> MessageEnvelope? {
     guard content.isJSON, isCandidate(content.bytes) else { return nil }
     // Finding the outputs needs no memory worth a bound: one bit for each level.
     switch JSONScanner(depthMax: .max).scan(content.bytes) {
