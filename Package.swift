@@ -53,6 +53,10 @@ let libraries: [Target] = [
   .target(
     name: "MessageCrypto", dependencies: ["JSONText", "SodiumShim"], path: "Libraries/MessageCrypto",
     swiftSettings: swift6),
+  // JSON Schema: valijson over nlohmann-json, both header-only C++.
+  .target(
+    name: "ValijsonShim", dependencies: ["ICUShim"], path: "Libraries/ValijsonShim",
+    cxxSettings: [.unsafeFlags(["-std=c++17", "-fvisibility=hidden", "-fvisibility-inlines-hidden"])]),
 ]
 
 let kernel: [Target] = [
@@ -117,6 +121,14 @@ let schemas: [Target] =
   ]
   + plugin(
     "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
+  + [
+    // What the rules plugin judges by; `backplane schema check` explains with it.
+    .target(
+      name: "RuleBook",
+      dependencies: ["ICUShim", "JSONText", "MessageCrypto", "SchemaSupport", "URIText", "ValijsonShim", pluginAPI],
+      path: "Libraries/RuleBook", swiftSettings: swift6)
+  ]
+  + plugin("RulesSchema", at: "Plugins/Schemas/Rules", dependencies: ["RuleBook", "SchemaSupport"])
 
 let transports: [Target] =
   [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
@@ -158,6 +170,9 @@ let tests: [Target] = [
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "RulesTests", dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
@@ -283,6 +298,7 @@ let package = Package(
     pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
+    pluginLibrary("backplane-schema-rules", "RulesSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
   dependencies: [
