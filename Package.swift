@@ -172,7 +172,7 @@ let tests: [Target] = [
     name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "RulesTests", dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "URIText", pluginTestHost],
+    name: "RulesTests", dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "ICUShim", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),

@@ -18,9 +18,13 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+// Without it valijson prints what is wrong and calls abort().
+#define VALIJSON_USE_EXCEPTIONS 1
 
 #include <nlohmann/json.hpp>
 #include <valijson/adapters/nlohmann_json_adapter.hpp>

@@ -147,7 +147,8 @@ struct valijson_shim_schema {
 
 namespace {
 
-/// Numbers that are whole are integers, however they are written: 1.0 is 1, as drafts since 6 have it.
+/// Numbers that are whole are integers, however they are written: 1.0 is 1, as drafts since 6 have it. What does not fit
+/// into 64 bits with a sign is a double: valijson would take 2^64 - 1 for -1.
 nlohmann::json parse(const uint8_t *json, size_t size) {
   const auto whole = [](int, nlohmann::json::parse_event_t event, nlohmann::json &parsed) {
     if (event == nlohmann::json::parse_event_t::value && parsed.is_number_float()) {
@@ -155,6 +156,9 @@ nlohmann::json parse(const uint8_t *json, size_t size) {
       if (std::fabs(number) < 9007199254740992.0 && number == std::floor(number)) {
         parsed = static_cast<int64_t>(number);
       }
+    } else if (event == nlohmann::json::parse_event_t::value && parsed.is_number_unsigned()) {
+      const uint64_t number = parsed.get<uint64_t>();
+      if (number > INT64_MAX) parsed = static_cast<double>(number);
     }
     return true;
   };

@@ -16,6 +16,8 @@ final class JSONSchema: Sendable {
   /// Deepest nesting of a value. Reading it recurses nowhere, what is done with it does.
   static let valueDepthMax = 128
   private static let differencesMax: UInt32 = 8
+  /// What a schema may take for the smallest values.
+  private static let trialMsMax = 1000
 
   enum Outcome: Equatable, Sendable {
     case fits
@@ -80,19 +82,25 @@ final class JSONSchema: Sendable {
 
   deinit { valijson_shim_close(schema.pointer) }
 
-  /// A schema that asks for itself at the same place of a value never comes to an end.
+  /// A schema that asks for itself at the same place of a value never comes to an end, and one whose parts ask for each
+  /// other twice over hardly ever.
   private func checkEnds() throws(Problems) {
+    let deadlineNs = icu_shim_now_ns() + Int64(Self.trialMsMax) * 1_000_000
     for sample in ["null", "true", "1", "\"a\"", "[]", "{}"] {
       let outcome = Array(sample.utf8).withUnsafeBufferPointer {
-        run($0, deadlineNs: icu_shim_now_ns() + 1_000_000_000, explains: false).result
+        run($0, deadlineNs: deadlineNs, explains: false).result
       }
-      guard outcome == VALIJSON_SHIM_TOO_DEEP else { continue }
-      throw Problems(problems: [
-        Problem(
-          document: nil, pointer: "",
-          message: "The schema refers to itself without going deeper into the value (or is nested deeper than "
-            + "json_schema_depth_max, \(bounds.depthMax)), so that a check would not end.")
-      ])
+      let message: String
+      switch outcome {
+      case VALIJSON_SHIM_TOO_DEEP:
+        message =
+          "The schema refers to itself without going deeper into the value (or is nested deeper than "
+          + "json_schema_depth_max, \(bounds.depthMax)), so that a check would not end."
+      case VALIJSON_SHIM_TOO_SLOW:
+        message = "Checking \(sample) takes longer than \(Self.trialMsMax) ms. Its parts ask for one another too often."
+      default: continue
+      }
+      throw Problems(problems: [Problem(document: nil, pointer: "", message: message)])
     }
   }
 
