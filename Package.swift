@@ -80,7 +80,7 @@ let kernel: [Target] = [
   .executableTarget(
     name: "backplane",
     dependencies: [
-      "Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      "Kernel", "Conformance", "JSONText", "RuleBook", pluginAPI, .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
     path: "Sources/backplane", swiftSettings: swift6),
