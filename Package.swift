@@ -20,6 +20,7 @@ let pluginTestHost: Target.Dependency = .product(name: "PluginTestHost", package
 let boundary: Target.Dependency = .product(name: "BackplaneABI", package: "PluginAPI")
 let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
+let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
@@ -32,7 +33,7 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
       cSettings: [.headerSearchPath(".")]),
     .target(name: name, dependencies: [pluginAPI] + dependencies, path: "\(path)/Core", swiftSettings: swift6),
     .target(
-      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest")],
+      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest"), pluginAPI],
       path: "\(path)/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
   ]
 }
@@ -57,6 +58,10 @@ let libraries: [Target] = [
   .target(
     name: "ValijsonShim", dependencies: ["ICUShim"], path: "Libraries/ValijsonShim",
     cxxSettings: [.unsafeFlags(["-std=c++17", "-fvisibility=hidden", "-fvisibility-inlines-hidden"])]),
+  // Apart from the signatures, so that a schema that verifies them does not carry BoringSSL.
+  .target(
+    name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
+    path: "Libraries/MessageEncryption", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -80,7 +85,9 @@ let kernel: [Target] = [
   .executableTarget(
     name: "backplane",
     dependencies: [
-      "Kernel", "Conformance", "JSONText", "RuleBook", pluginAPI, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      pluginAPI, pluginTestHost,
+      "Kernel", "Conformance", "JSONText", "RuleBook",
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
     path: "Sources/backplane", swiftSettings: swift6),
@@ -116,11 +123,13 @@ let backends: [Target] =
 let schemas: [Target] =
   [
     .target(
-      name: "SchemaSupport", dependencies: ["JSONText", "SodiumShim", pluginAPI], path: "Plugins/Schemas/Support",
+      name: "SchemaSupport", dependencies: ["JSONText", "MessageCrypto", pluginAPI], path: "Plugins/Schemas/Support",
       swiftSettings: swift6)
   ]
   + plugin(
     "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
+  + plugin(
+    "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
   + [
     // What the rules plugin judges by; `backplane schema check` explains with it.
     .target(
@@ -152,6 +161,9 @@ let conformance: [Target] = [
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
   .testTarget(name: "MessageCryptoTests", dependencies: ["MessageCrypto", "JSONText"], swiftSettings: swift6),
+  .testTarget(
+    name: "MessageEncryptionTests", dependencies: ["MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
@@ -162,14 +174,19 @@ let tests: [Target] = [
   .testTarget(
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
-  .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(name: "KernelTests", dependencies: [boundary, "Kernel"], swiftSettings: swift6),
   .testTarget(
-    name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
+    name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
   .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
   .testTarget(
-    name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    name: "PermissiveSchemaTests",
+    dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "B3ndSchemaTests",
+    dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "RulesTests", dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "ICUShim", "URIText", pluginTestHost],
@@ -190,10 +207,14 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "MongoDBBackendTests",
-    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    dependencies: [
+      "BackendSupport", pluginAPI, "MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText",
+    ],
     swiftSettings: swift6),
   .testTarget(
-    name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
+    name: "MemoryBackendTests",
+    dependencies: ["BackendSupport", pluginAPI, "MemoryBackend", "BackendTesting", pluginTestHost],
+    swiftSettings: swift6
   ),
   .testTarget(
     name: "HTTPBackendTests",
@@ -201,20 +222,23 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting"],
+    dependencies: ["BackendSupport", pluginAPI, "SQLiteBackend", "MemoryBackend", "BackendTesting"],
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
-    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter"],
+    dependencies: [
+      "BackendSupport", pluginAPI, "PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter",
+    ],
     swiftSettings: swift6),
   .executableTarget(
-    name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
+    name: "PostgreSQLCrashWriter", dependencies: [pluginAPI, "PostgreSQLBackend", "BackendTesting"],
     path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
   .testTarget(
-    name: "FilesBackendTests", dependencies: ["FilesBackend", "BackendTesting", "BackendCrashWriter"],
+    name: "FilesBackendTests",
+    dependencies: ["BackendSupport", pluginAPI, "FilesBackend", "BackendTesting", "BackendCrashWriter"],
     swiftSettings: swift6),
   .executableTarget(
-    name: "BackendCrashWriter", dependencies: ["SQLiteBackend", "FilesBackend", "BackendTesting"],
+    name: "BackendCrashWriter", dependencies: [pluginAPI, "SQLiteBackend", "FilesBackend", "BackendTesting"],
     path: "Tests/BackendCrashWriter", swiftSettings: swift6),
 ]
 
@@ -253,6 +277,9 @@ let nodeTests: [Target] = [
       "backplane", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
   .testTarget(
+    name: "NodeRulesTests", dependencies: ["NodeTesting", "MessageCrypto", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
@@ -270,6 +297,7 @@ let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark",
     dependencies: [
+      "BackendSupport", pluginAPI,
       "MemoryBackend", "SQLiteBackend", "FilesBackend", "BackendTesting", "CSQLite", pluginTestHost,
     ],
     path: "Benchmarks/Backends", swiftSettings: swift6),
@@ -277,6 +305,9 @@ let benchmarks: [Target] = [
     name: "PostgreSQLBenchmark",
     dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "CPostgreSQL", pluginAPI],
     path: "Benchmarks/PostgreSQL", swiftSettings: swift6),
+  .executableTarget(
+    name: "JSONBenchmark", dependencies: ["JSONText"], path: "Benchmarks/JSON", exclude: ["peers.cpp"],
+    swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
@@ -299,6 +330,7 @@ let package = Package(
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
     pluginLibrary("backplane-schema-rules", "RulesSchema"),
+    pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
   ],
   dependencies: [

@@ -12,6 +12,7 @@ import boundary_part
 import durable_part
 import http_part
 import isolation_part
+import json_part
 import lists_part
 import postgresql_part
 import reload_part
@@ -22,7 +23,7 @@ from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
          "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part,
-         "repair": repair_part}
+         "repair": repair_part, "json": json_part}
 # What a part needs that does not say so itself.
 PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
             "IsolationBenchmark", "backplane-host")

@@ -1,3 +1,4 @@
+import MessageCrypto
 import PluginAPI
 
 /// Digests are compared without regard to case, so the record of a digest has one URI: the one in lower case.
@@ -12,7 +13,7 @@ package enum CanonicalDigest {
     guard uri.starts(with: program), uri.count <= start + digestCharactersMax else { return }
     var hasCapital = false
     for byte in uri[start...] {
-      guard Hexadecimal.value(byte) != nil else { return }
+      guard Hexadecimal.value(byte) < 16 else { return }
       if byte &- UInt8(ascii: "A") < 6 { hasCapital = true }
     }
     guard hasCapital else { return }

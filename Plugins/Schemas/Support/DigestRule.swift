@@ -1,4 +1,5 @@
 import JSONText
+import MessageCrypto
 import PluginAPI
 
 /// The one rule that permissive mode keeps: what is stored at `hash://sha256/<digest>` has that digest. The digest is
@@ -50,7 +51,8 @@ package enum DigestRule {
   }
 
   private static func isDigest(_ digest: BorrowedBytes, of content: MessageContent) throws(Refusal) -> Bool {
-    guard content.isJSON else { return SHA256.isDigest(digest, of: content.bytes) }
+    let digest = UnsafeRawBufferPointer(digest)
+    guard content.isJSON else { return SHA256.isDigest(digest, of: UnsafeRawBufferPointer(content.bytes)) }
     var canonical: [UInt8] = []
     do throws(JSONError) {
       try CanonicalText.append(
@@ -58,7 +60,7 @@ package enum DigestRule {
     } catch {
       throw Refusal(error)
     }
-    return canonical.withUnsafeBufferPointer { SHA256.isDigest(digest, of: $0) }
+    return canonical.withUnsafeBytes { SHA256.isDigest(digest, of: $0) }
   }
 }
 

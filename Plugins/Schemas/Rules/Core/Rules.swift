@@ -4,7 +4,8 @@ import RuleBook
 import SchemaSupport
 
 public struct RulesConfiguration: Decodable, Sendable {
-  let rules: RuleValue
+  /// Missing in a self-test alone.
+  let rules: RuleValue?
 }
 
 /// A schema without code: what each program demands stands in a rules file. New rules are a new instance: the kernel reads
@@ -19,8 +20,15 @@ public final class Rules: DirectSchema {
   public var judgesDeletes: Bool { book.judgesDeletes }
 
   public init(_ configuration: RulesConfiguration, _ context: Context) throws {
+    var rules = configuration.rules
+    if rules == nil, context.purpose == .test { rules = .sample }
+    guard let rules else {
+      throw ConfigurationProblem(
+        pointer: "/rules",
+        message: "The rules are missing. Name their file, rules: ${yaml:rules.yaml}, or write them here.")
+    }
     do throws(ConfigurationErrors) {
-      book = try RuleBook(configuration.rules)
+      book = try RuleBook(rules)
     } catch {
       throw ConfigurationErrors(
         problems: error.problems.map { ConfigurationProblem(pointer: "/rules" + $0.pointer, message: $0.message) })
@@ -60,6 +68,13 @@ public final class Rules: DirectSchema {
   public func selfTest(scratchDirectory: String) async throws {
     try RuleBook.selfTest()
   }
+}
+
+extension RuleValue {
+  /// What a self-test runs on.
+  fileprivate static let sample = RuleValue.mapping([
+    Member("version", .integer(1)), Member("programs", .mapping([Member("mutable://open", .text("allow"))])),
+  ])
 }
 
 extension RuleMessage {

@@ -165,8 +165,10 @@ extension Connection {
   func answerFailure(_ result: bp_result) {
     let message = result.message.text
     switch result.code {
-    case BP_REJECTED, BP_INVALID_ARGUMENT:
-      answerFailure(400, message.isEmpty ? "The request was refused." : message)
+    case BP_REJECTED, BP_FAILED_PRECONDITION, BP_INVALID_ARGUMENT:
+      // A message can be put right; a delete that the schema forbids cannot.
+      let isForbidden = route == .delete && result.code == BP_REJECTED
+      answerFailure(isForbidden ? 403 : 400, message.isEmpty ? "The request was refused." : message)
     case BP_NOT_FOUND: answerNotFound()
     case BP_RESOURCE_EXHAUSTED, BP_UNAVAILABLE, BP_CLOSED, BP_DURABILITY:
       let seconds = max(1, (UInt64(result.retry_after_ms) + 999) / 1000)
@@ -353,6 +355,7 @@ enum StatusLine {
   private static func other(_ status: Int) -> StaticString {
     switch status {
     case 400: "HTTP/1.1 400 Bad Request\r\n"
+    case 403: "HTTP/1.1 403 Forbidden\r\n"
     case 404: "HTTP/1.1 404 Not Found\r\n"
     case 408: "HTTP/1.1 408 Request Timeout\r\n"
     case 413: "HTTP/1.1 413 Content Too Large\r\n"
