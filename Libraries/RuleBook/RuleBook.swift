@@ -41,7 +41,8 @@ package final class RuleBook: Sendable {
     try reader.problems.throwIfAny()
 
     byKey = Dictionary(
-      list.filter { $0.key != Self.everyOther }.map { (Array($0.key.utf8), $0) }, uniquingKeysWith: { first, _ in first })
+      list.filter { $0.key != Self.everyOther }.map { (Array($0.key.utf8), $0) },
+      uniquingKeysWith: { first, _ in first })
     everyOther = list.first { $0.key == Self.everyOther }
     judgesDeletes = list.contains { !$0.allowsDeletes }
     var programs = list.filter { $0.key != Self.everyOther }.map {
@@ -65,7 +66,9 @@ package final class RuleBook: Sendable {
   // MARK: Reading
 
   private static func checkVersion(_ value: RuleValue?, _ problems: inout RuleProblems) {
-    guard let value else { return problems.add("/version", "The version of the format is missing. Begin with version: 1.") }
+    guard let value else {
+      return problems.add("/version", "The version of the format is missing. Begin with version: 1.")
+    }
     if value.whole == 1 { return }
     problems.add("/version", "The version must be 1, the only one there is, but is \(value.found).")
   }
@@ -87,7 +90,8 @@ package final class RuleBook: Sendable {
   private static func keys(_ value: RuleValue?, _ problems: inout RuleProblems) -> [String: [UInt8]] {
     guard let value else { return [:] }
     guard case .mapping(let members) = value, members.count <= keysMax else {
-      problems.add("/keys", "The keys must be a mapping from names to public keys, at most \(keysMax), but are \(value.found).")
+      problems.add(
+        "/keys", "The keys must be a mapping from names to public keys, at most \(keysMax), but are \(value.found).")
       return [:]
     }
     var keys: [String: [UInt8]] = [:]
@@ -100,7 +104,8 @@ package final class RuleBook: Sendable {
       if case .text(let text) = member.value, let key = RuleReader.publicKey(text) {
         keys[member.key] = key
       } else {
-        problems.add(pointer, "A public key has 64 hexadecimal digits, but this is \(member.value.found). Put it in quotes.")
+        problems.add(
+          pointer, "A public key has 64 hexadecimal digits, but this is \(member.value.found). Put it in quotes.")
       }
     }
     return keys
@@ -110,7 +115,8 @@ package final class RuleBook: Sendable {
     guard let value else { return [:] }
     guard case .mapping(let members) = value, members.count <= schemasMax else {
       problems.add(
-        "/json_schemas", "The schemas must be a mapping from names to JSON Schemas, at most \(schemasMax), but are \(value.found).")
+        "/json_schemas",
+        "The schemas must be a mapping from names to JSON Schemas, at most \(schemasMax), but are \(value.found).")
       return [:]
     }
     return Dictionary(members.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
@@ -124,14 +130,16 @@ package final class RuleBook: Sendable {
     }
     guard case .mapping(let members) = value, !members.isEmpty, members.count <= programsMax else {
       reader.problems.add(
-        "/programs", "The programs must be a mapping from programs to rules, 1 to \(programsMax), but are \(value.found).")
+        "/programs",
+        "The programs must be a mapping from programs to rules, 1 to \(programsMax), but are \(value.found).")
       return []
     }
     return members.map { member in
       let pointer = Pointer.appending(member.key, to: "/programs")
       if !isProgram(member.key) {
         reader.problems.add(
-          pointer, "A program is written like mutable://open, without a path (or * for every program that is not named), "
+          pointer,
+          "A program is written like mutable://open, without a path (or * for every program that is not named), "
             + "but this is \"\(RuleProblems.shown(member.key))\".")
       }
       return program(member.key, member.value, at: pointer, &reader)
@@ -142,7 +150,8 @@ package final class RuleBook: Sendable {
   private static func program(
     _ key: String, _ value: RuleValue, at pointer: String, _ reader: inout RuleReader
   ) -> ProgramRules {
-    guard case .mapping(let members) = value, members.contains(where: { $0.key == "rules" || $0.key == "delete" }) else {
+    guard case .mapping(let members) = value, members.contains(where: { $0.key == "rules" || $0.key == "delete" })
+    else {
       return ProgramRules(key: key, rules: reader.rules(value, at: pointer), allowsDeletes: true)
     }
     let found = reader.problems.members(value, at: pointer, what: "A program", known: ["rules", "delete"]) ?? [:]
@@ -151,11 +160,15 @@ package final class RuleBook: Sendable {
     case nil, .text("open"): break
     case .text("none"): allowsDeletes = false
     case .some(let value):
-      reader.problems.add(pointer + "/delete", "The value must be open (anyone deletes) or none, but is \(value.found).")
+      reader.problems.add(
+        pointer + "/delete", "The value must be open (anyone deletes) or none, but is \(value.found).")
     }
-    if found["rules"] == nil { reader.problems.add(pointer + "/rules", "The rules are missing. To accept everything, write rules: allow.") }
+    if found["rules"] == nil {
+      reader.problems.add(pointer + "/rules", "The rules are missing. To accept everything, write rules: allow.")
+    }
     return ProgramRules(
-      key: key, rules: found["rules"].map { reader.rules($0, at: pointer + "/rules") } ?? [], allowsDeletes: allowsDeletes)
+      key: key, rules: found["rules"].map { reader.rules($0, at: pointer + "/rules") } ?? [],
+      allowsDeletes: allowsDeletes)
   }
 
   /// As the boundary has it: `^[a-z][a-z0-9+.-]*://[^/]*$`.

@@ -55,10 +55,22 @@ import Testing
   }
 
   @Test(arguments: [
-    ("a: ${yaml:../backplane.yaml}\n", "file sub/rules.yaml:1: slots.schema.rules.a (/slots/schema/rules/a): The file \"../backplane.yaml\" is not below the folder of the file that takes it in. Move it there."),
-    ("a: ${yaml:/etc/passwd}\n", "file sub/rules.yaml:1: slots.schema.rules.a (/slots/schema/rules/a): The file \"/etc/passwd\" is not below the folder of the file that takes it in. Move it there."),
-    ("x: 1\na: ${yaml:rules.yaml}\n", "file sub/rules.yaml:2: slots.schema.rules.a (/slots/schema/rules/a): The file \"rules.yaml\" takes itself in."),
-    ("a: ${yaml:none.yaml}\n", "file sub/rules.yaml:1: slots.schema.rules.a (/slots/schema/rules/a): The file \"sub/none.yaml\" cannot be read: it does not exist."),
+    (
+      "a: ${yaml:../backplane.yaml}\n",
+      "file sub/rules.yaml:1: slots.schema.rules.a (/slots/schema/rules/a): The file \"../backplane.yaml\" is not below the folder of the file that takes it in. Move it there."
+    ),
+    (
+      "a: ${yaml:/etc/passwd}\n",
+      "file sub/rules.yaml:1: slots.schema.rules.a (/slots/schema/rules/a): The file \"/etc/passwd\" is not below the folder of the file that takes it in. Move it there."
+    ),
+    (
+      "x: 1\na: ${yaml:rules.yaml}\n",
+      "file sub/rules.yaml:2: slots.schema.rules.a (/slots/schema/rules/a): The file \"rules.yaml\" takes itself in."
+    ),
+    (
+      "a: ${yaml:none.yaml}\n",
+      "file sub/rules.yaml:1: slots.schema.rules.a (/slots/schema/rules/a): The file \"sub/none.yaml\" cannot be read: it does not exist."
+    ),
     ("a: [\n", "file sub/rules.yaml:2: The file is not valid YAML: did not find expected node content (column 1)."),
     ("- a\n", "file sub/rules.yaml:1: The file must be a mapping (`key: value` lines), but is a list."),
   ]) func wrongFiles(_ content: String, _ problem: String) throws {

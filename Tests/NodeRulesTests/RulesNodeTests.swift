@@ -68,7 +68,9 @@ import Testing
       "version: 1\nprograms:\n  mutable://open:\n    - size_byte_max: 1\n", "file rules/rules.yaml:4",
       "/rules/programs/mutable:~1~1open/0/size_byte_max", #"Did you mean "size_bytes_max"?"#)
     try refused("version: 1\nprograms: [\n", "rules/rules.yaml:3", "not valid YAML")
-    try refused("version: 1\nprograms:\n  mutable://open: {json_schema: ${yaml:none.json}}\n", "rules/rules.yaml:3", "does not exist")
+    try refused(
+      "version: 1\nprograms:\n  mutable://open:\n    json_schema: ${yaml:none.json}\n", "rules/rules.yaml:4",
+      "does not exist")
     // A good one heals.
     try node.write("version: 1\nprograms:\n  mutable://open: deny\n")
     #expect(
@@ -77,7 +79,8 @@ import Testing
 
   @Test func aFileThatIsTakenInIsWatchedToo() throws {
     let node = try RulesNode([
-      "rules.yaml": "version: 1\njson_schemas:\n  n: ${yaml:schemas/n.json}\nprograms:\n  mutable://n: {json_schema: n}\n",
+      "rules.yaml":
+        "version: 1\njson_schemas:\n  n: ${yaml:schemas/n.json}\nprograms:\n  mutable://n: {json_schema: n}\n",
       "schemas/n.json": #"{"type": "number"}"#,
     ])
     #expect(try node.refusal("mutable://n/a", "1") == nil)
@@ -95,7 +98,8 @@ import Testing
     try files.createSymbolicLink(atPath: mount + "/..data", withDestinationPath: "..first")
     try files.createSymbolicLink(atPath: mount + "/rules.yaml", withDestinationPath: "..data/rules.yaml")
     let node = try NodeProcess(
-      folder: folder, plugins: RulesNode.plugins, environment: ["SCHEMA_MODULE": "mount/rules.yaml", "BACKEND_URL": "memory://"])
+      folder: folder, plugins: RulesNode.plugins,
+      environment: ["SCHEMA_MODULE": "mount/rules.yaml", "BACKEND_URL": "memory://"])
     #expect(try node.put("mutable://open/a", "1").status == 200)
     try folder.write("version: 1\nprograms:\n  mutable://open: deny\n", to: "mount/..second/rules.yaml")
     try files.createSymbolicLink(atPath: mount + "/..next", withDestinationPath: "..second")
@@ -117,7 +121,9 @@ import Testing
     #expect(
       try node.refusal("mutable://paid/a", Self.paid("9"))
         == "The envelope has \(wanted), but its value is not a number of at least 10.")
-    #expect(try node.refusal("mutable://paid/a", #"{"plain":true}"#) == "The message is no envelope; this program asks for one with \(wanted).")
+    #expect(
+      try node.refusal("mutable://paid/a", #"{"plain":true}"#)
+        == "The message is no envelope; this program asks for one with \(wanted).")
     #expect(try !node.exists("mutable://paid/a") && !node.exists("fees://north/1"))
     #expect(try node.refusal("mutable://paid/a", Self.paid("10")) == nil)
     #expect(try node.exists("mutable://paid/a") && node.exists("fees://north/1"))
@@ -164,7 +170,9 @@ import Testing
   }
 
   @Test func deletesAreRefusedWhereTheFileSaysSo() throws {
-    let node = try RulesNode(["rules.yaml": "version: 1\nprograms:\n  a://kept: {rules: allow, delete: none}\n  a://open: allow\n"])
+    let node = try RulesNode([
+      "rules.yaml": "version: 1\nprograms:\n  a://kept: {rules: allow, delete: none}\n  a://open: allow\n"
+    ])
     for program in ["kept", "open"] { #expect(try node.refusal("a://\(program)/x", "1") == nil) }
     func delete(_ path: String) throws -> Int {
       try HTTPConnection(port: node.node.port).request("DELETE", "/api/v1/delete/\(path)").status
@@ -172,6 +180,15 @@ import Testing
     #expect(try delete("a/open/x") == 200)
     #expect(try delete("a/kept/x") != 200)
     #expect(try node.exists("a://kept/x") && !node.exists("a://open/x"))
+  }
+
+  @Test func aLargeFileUnderIsolation() throws {
+    let programs = (0..<4000).map { "  a://program-\($0): [{size_bytes_max: \($0)}, {content: json}]\n" }.joined()
+    let node = try RulesNode(
+      ["rules.yaml": "version: 1\nprograms:\n\(programs)"], environment: ["BACKPLANE_ISOLATION_DEFAULT": "process"])
+    #expect(try node.refusal("a://program-3999/x", "1") == nil)
+    #expect(
+      try node.refusal("a://program-2/x", "123") == "The value has 3 bytes; 2 is the most that this program takes.")
   }
 
   @Test func theSameUnderIsolation() throws {

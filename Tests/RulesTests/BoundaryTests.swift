@@ -61,7 +61,8 @@ private let entry = PluginEntry(Rules.self, id: "org.backplane.rules", version: 
     try await withRules(#"{"a://a":{"rules":"allow","delete":"none"}}"#) { (host: TestHost) async throws in
       let schema = try #require(host.extensionTable("backplane.schema/1", as: bp_schema.self))
       #expect(schema.pointee.flags == BP_SCHEMA_JUDGES_DELETES)
-      #expect(try await host.judge("a://a/x", [], isDelete: true) == .rejected("Records of this program are not deleted."))
+      #expect(
+        try await host.judge("a://a/x", [], isDelete: true) == .rejected("Records of this program are not deleted."))
     }
   }
 

@@ -33,7 +33,8 @@ extension JSONSchema {
 @Suite struct JSONSchemaTests {
   @Test func differencesHaveTheirPlaceAndKeyword() throws {
     let schema = try schema(
-      #"{"properties":{"a/b":{"items":{"anyOf":[{"type":"string"},{"minimum":5,"type":"number"}]}},"c":{"const":1}},"required":["d"]}"#)
+      #"{"properties":{"a/b":{"items":{"anyOf":[{"type":"string"},{"minimum":5,"type":"number"}]}},"c":{"const":1}},"required":["d"]}"#
+    )
     guard case .differs(let differences) = schema.check(#"{"a/b":["x",3],"c":2}"#) else {
       return #expect(Bool(false))
     }
@@ -46,9 +47,10 @@ extension JSONSchema {
   @Test func differencesOfAChoiceThatHoldsAreForgotten() throws {
     let schema = try schema(#"{"anyOf":[{"type":"string"},{"type":"number"}],"maximum":3}"#)
     #expect(
-      schema.check("4") == .differs([
-        .init(pointer: "", keyword: "maximum", text: "Expected number less than or equal to 3.000000")
-      ]))
+      schema.check("4")
+        == .differs([
+          .init(pointer: "", keyword: "maximum", text: "Expected number less than or equal to 3.000000")
+        ]))
   }
 
   @Test func numbers() throws {
@@ -140,8 +142,14 @@ extension JSONSchema {
   }
 
   @Test(arguments: [
-    (#"{"requried":["a"]}"#, #"/requried: The keyword "requried" is unknown and would not be checked. Did you mean "required"?"#),
-    (#"{"unevaluatedProperties":false}"#, "/unevaluatedProperties: The keyword unevaluatedProperties is of a draft after 7"),
+    (
+      #"{"requried":["a"]}"#,
+      #"/requried: The keyword "requried" is unknown and would not be checked. Did you mean "required"?"#
+    ),
+    (
+      #"{"unevaluatedProperties":false}"#,
+      "/unevaluatedProperties: The keyword unevaluatedProperties is of a draft after 7"
+    ),
     (#"{"$schema":"https://json-schema.org/draft/2020-12/schema"}"#, "/$schema: The drafts 4, 6 and 7"),
     (#"{"properties":{"a":{"pattern":"("}}}"#, "/properties/a/pattern: The pattern is no regular expression"),
     (#"{"multipleOf":0}"#, "/multipleOf: multipleOf must be a number above zero"),
@@ -168,7 +176,8 @@ extension JSONSchema {
       String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
     }
     #expect(schema.fits(nested(60)))
-    #expect(schema.check(nested(100)) == .undecided("the value is nested deeper than 64 schemas (json_schema_depth_max)"))
+    #expect(
+      schema.check(nested(100)) == .undecided("the value is nested deeper than 64 schemas (json_schema_depth_max)"))
     guard case .undecided = schema.check(nested(100_000)) else { return #expect(Bool(false)) }
   }
 
@@ -192,18 +201,25 @@ extension JSONSchema {
 
   @Test func exponentialSchemasAreEnded() throws {
     // Each level doubles the work.
-    let levels = (0..<40).map { ##""d\##($0)":{"anyOf":[{"allOf":[{"$ref":"#/definitions/d\##($0 + 1)"},{"not":{}}]},{"$ref":"#/definitions/d\##($0 + 1)"}]}"## }
-    let text = ##"{"$ref":"#/definitions/d0","definitions":{\##(levels.joined(separator: ",")),"d40":{"type":"null"}}}"##
+    let levels = (0..<40).map {
+      ##""d\##($0)":{"anyOf":[{"allOf":[{"$ref":"#/definitions/d\##($0 + 1)"},{"not":{}}]},{"$ref":"#/definitions/d\##($0 + 1)"}]}"##
+    }
+    let text =
+      ##"{"$ref":"#/definitions/d0","definitions":{\##(levels.joined(separator: ",")),"d40":{"type":"null"}}}"##
     do throws(JSONSchema.Problems) {
       _ = try JSONSchema(try! RuleValue.parse(Array(text.utf8)), bounds: .init(sizeBytesMax: 1 << 20, depthMax: 128))
       Issue.record("it was taken")
     } catch {
-      #expect(error.problems.map(\.message) == ["Checking null takes longer than 1000 ms. Its parts ask for one another too often."])
+      #expect(
+        error.problems.map(\.message) == [
+          "Checking null takes longer than 1000 ms. Its parts ask for one another too often."
+        ])
     }
   }
 
   @Test func exponentialValuesAreEnded() throws {
-    let schema = try schema(##"{"anyOf":[{"type":"array","items":{"$ref":"#"}},{"type":"array","items":{"$ref":"#"}},{"type":"null"}]}"##)
+    let schema = try schema(
+      ##"{"anyOf":[{"type":"array","items":{"$ref":"#"}},{"type":"array","items":{"$ref":"#"}},{"type":"null"}]}"##)
     let value = String(repeating: "[", count: 30) + "1" + String(repeating: "]", count: 30)
     #expect(schema.check(value, withinMs: 200) == .undecided("the time for it is over (time_ms_max)"))
   }
@@ -225,7 +241,8 @@ extension JSONSchema {
         == .undecided("the value has 12 bytes, and 10 is the most that is checked (json_schema_size_bytes_max)"))
     let many = (0..<10_001).map { #""p\#($0)":{}"# }.joined(separator: ",")
     #expect(try schemaProblems(#"{"properties":{\#(many)}}"#).contains(": There are more than 10000 schemas.") == false)
-    #expect(try schemaProblems(#"{"properties":{\#(many)}}"#).contains { $0.hasSuffix("There are more than 10000 schemas.") })
+    #expect(
+      try schemaProblems(#"{"properties":{\#(many)}}"#).contains { $0.hasSuffix("There are more than 10000 schemas.") })
   }
 
   @Test func longDigitsAndTexts() throws {
@@ -241,7 +258,9 @@ extension JSONSchema {
     let wrong = await withTaskGroup(of: Int.self) { group in
       for task in 0..<8 {
         group.addTask {
-          (0..<500).count { schema.fits(#""\#(String(repeating: "a", count: $0 + 1))\#(task % 2 == 0 ? "" : "b")""#) != (task % 2 == 0) }
+          (0..<500).count {
+            schema.fits(#""\#(String(repeating: "a", count: $0 + 1))\#(task % 2 == 0 ? "" : "b")""#) != (task % 2 == 0)
+          }
         }
       }
       return await group.reduce(0, +)

@@ -6,7 +6,8 @@ enum KnownDeviations {
 
   /// A `$ref` to another server is refused: nothing is fetched.
   private static let remote = combined([
-    (["draft4", "draft6", "draft7"],
+    (
+      ["draft4", "draft6", "draft7"],
       [
         "definitions.json: invalid definition: invalid definition schema",
         "definitions.json: valid definition: valid definition schema",
@@ -27,21 +28,25 @@ enum KnownDeviations {
         "refRemote.json: root ref in remote ref: null is valid",
         "refRemote.json: root ref in remote ref: object is invalid",
         "refRemote.json: root ref in remote ref: string is valid",
-      ]),
+      ]
+    )
   ])
 
   /// A `$ref` by the `$id` of another schema is refused: pointers only.
   private static let identity = combined([
-    (["draft4", "draft6", "draft7"],
+    (
+      ["draft4", "draft6", "draft7"],
       [
         "ref.json: Recursive references between schemas: invalid tree",
         "ref.json: Recursive references between schemas: valid tree",
-      ]),
+      ]
+    )
   ])
 
   /// A `$ref` to a place that is not used as a schema is refused.
   private static let place = combined([
-    (["draft4", "draft6", "draft7"],
+    (
+      ["draft4", "draft6", "draft7"],
       [
         "ref.json: escaped pointer ref: percent invalid",
         "ref.json: escaped pointer ref: percent valid",
@@ -49,35 +54,43 @@ enum KnownDeviations {
         "ref.json: escaped pointer ref: slash valid",
         "ref.json: escaped pointer ref: tilda invalid",
         "ref.json: escaped pointer ref: tilda valid",
-      ]),
+      ]
+    )
   ])
 
   /// Whole numbers beyond 64 bits are doubles, and so no integers.
   private static let large = combined([
-    (["draft4", "draft6", "draft7"],
+    (
+      ["draft4", "draft6", "draft7"],
       [
         "optional/bignum.json: integer: a bignum is an integer",
         "optional/bignum.json: integer: a negative bignum is an integer",
-      ]),
+      ]
+    )
   ])
 
   /// 1.0 is an integer, as in the drafts after 4.
   private static let whole = combined([
-    (["draft4"],
+    (
+      ["draft4"],
       [
         "optional/zeroTerminatedFloats.json: "
-          + "some languages do not distinguish between different types of numeric value: a float is not an integer even without fractional part",
-      ]),
+          + "some languages do not distinguish between different types of numeric value: a float is not an integer even without fractional part"
+      ]
+    )
   ])
 
   /// Formats but date, time and date-time, and contentEncoding, are remarks.
   private static let remark = combined([
-    (["draft4", "draft6", "draft7"],
+    (
+      ["draft4", "draft6", "draft7"],
       [
         "optional/ecmascript-regex.json: ECMA 262 regex non-compliance: "
-          + "ECMA 262 has no support for \\Z anchor from .NET",
-      ]),
-    (["draft4", "draft6"],
+          + "ECMA 262 has no support for \\Z anchor from .NET"
+      ]
+    ),
+    (
+      ["draft4", "draft6"],
       [
         "optional/format.json: validation of IP addresses: an IP address as an integer",
         "optional/format.json: validation of IP addresses: an IP address with out-of-range values",
@@ -96,8 +109,10 @@ enum KnownDeviations {
         "optional/format.json: validation of host names: a host name containing illegal characters",
         "optional/format.json: validation of host names: a host name starting with an illegal character",
         "optional/format.json: validation of host names: a host name with a component too long",
-      ]),
-    (["draft6"],
+      ]
+    ),
+    (
+      ["draft6"],
       [
         "optional/format.json: format: uri-template: an invalid uri-template",
         "optional/format.json: validation of JSON-pointers (JSON String Representation): "
@@ -126,8 +141,10 @@ enum KnownDeviations {
           + "not a valid JSON-pointer (~ not escaped)",
         "optional/format.json: validation of URI References: an invalid URI Reference",
         "optional/format.json: validation of URI References: an invalid URI fragment",
-      ]),
-    (["draft7"],
+      ]
+    ),
+    (
+      ["draft7"],
       [
         "optional/content.json: validation of binary string-encoding: "
           + "an invalid base64 string (% is not a valid character)",
@@ -199,7 +216,8 @@ enum KnownDeviations {
         "optional/format/uri.json: validation of URIs: an invalid URI with spaces and missing scheme",
         "optional/format/uri.json: validation of URIs: an invalid protocol-relative URI Reference",
         "optional/format/uri.json: validation of URIs: an invalid relative URI Reference",
-      ]),
+      ]
+    ),
   ])
 
   private static func combined(_ lists: [(drafts: [String], names: [String])]) -> [String: [String]] {

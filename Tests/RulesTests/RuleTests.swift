@@ -42,7 +42,8 @@ import Testing
   }
 
   @Test func contentAndSize() throws {
-    let book = try book(#"{"a://json":{"content":"json"},"a://bytes":{"content":"bytes"},"a://small":{"size_bytes_max":3}}"#)
+    let book = try book(
+      #"{"a://json":{"content":"json"},"a://bytes":{"content":"bytes"},"a://small":{"size_bytes_max":3}}"#)
     var bytes = Sent("a://json/x", "{}")
     bytes.isJSON = false
     #expect(book.answer("a://json/x", "{}") == .plain)
@@ -118,16 +119,20 @@ import Testing
     }
     #expect(isAccepted("a://one", [alice]) && !isAccepted("a://one", [bob]))
     #expect(isAccepted("a://any", [bob]) && isAccepted("a://any", [carol, alice]) && !isAccepted("a://any", [carol]))
-    #expect(isAccepted("a://all", [bob, alice]) && !isAccepted("a://all", [bob]) && !isAccepted("a://all", [bob, bob]))
+    #expect(
+      isAccepted("a://all", [bob, alice]) && !isAccepted("a://all", [bob]) && !isAccepted("a://all", [bob, bob]))
     #expect(isAccepted("a://hex", [carol]) && !isAccepted("a://hex", [alice]))
   }
 
   @Test func aFeeIsAnOutputThatIsThere() throws {
     let book = try book(
-      #"{"a://paid":{"requires_output":{"uri_pattern":"^fees://north/","number_min":10}},"a://form":{"requires_output":{"uri_pattern":"^fees://","json_schema":{"required":["to"]}}}}"#)
+      #"{"a://paid":{"requires_output":{"uri_pattern":"^fees://north/","number_min":10}},"a://form":{"requires_output":{"uri_pattern":"^fees://","json_schema":{"required":["to"]}}}}"#
+    )
     func answer(_ outputs: String) -> Answer { book.answer("a://paid/x", envelope(outputs)) }
     #expect(answer(#"["fees://north/1",10]"#) == .accepted(unless: nil, isEnvelope: true))
-    #expect(answer(#"["a://other/x",1],["fees://south/1",10],["FEES://north/1?q",12.5]"#) == .accepted(unless: nil, isEnvelope: true))
+    #expect(
+      answer(#"["a://other/x",1],["fees://south/1",10],["FEES://north/1?q",12.5]"#)
+        == .accepted(unless: nil, isEnvelope: true))
     let wanted = "an output to a URI that matches ^fees://north/"
     #expect(answer(#"["fees://south/1",10]"#) == .refused("The envelope has not \(wanted)."))
     #expect(answer("") == .refused("The envelope has not \(wanted)."))
@@ -136,7 +141,8 @@ import Testing
     #expect(answer(#"["fees://north/1","10"]"#) == tooSmall)
     #expect(answer(#"["fees://north/1",9],["fees://north/2",10]"#) == .accepted(unless: nil, isEnvelope: true))
     #expect(
-      book.answer("a://paid/x", "10") == .refused("The message is no envelope; this program asks for one with \(wanted)."))
+      book.answer("a://paid/x", "10")
+        == .refused("The message is no envelope; this program asks for one with \(wanted)."))
     #expect(book.answer("a://form/x", envelope(#"["fees://x",{"to":1}]"#)) == .accepted(unless: nil, isEnvelope: true))
     guard case .refused(let text) = book.answer("a://form/x", envelope(#"["fees://x",{}]"#)) else {
       return #expect(Bool(false))
@@ -146,10 +152,13 @@ import Testing
 
   @Test func anyAndAll() throws {
     let book = try book(
-      #"{"a://a":{"any":[{"size_bytes_max":1},{"all":["write_once",{"size_bytes_max":4}]}]},"a://b":[{"size_bytes_max":9},{"any":["deny",{"size_bytes_max":2}],"otherwise":"Neither."}]}"#)
+      #"{"a://a":{"any":[{"size_bytes_max":1},{"all":["write_once",{"size_bytes_max":4}]}]},"a://b":[{"size_bytes_max":9},{"any":["deny",{"size_bytes_max":2}],"otherwise":"Neither."}]}"#
+    )
     // Without a condition where that is possible.
     #expect(book.answer("a://a/x", "1") == .plain)
-    #expect(book.answer("a://a/x", "1234") == .accepted(unless: "The record exists already, and it is written once.", isEnvelope: false))
+    #expect(
+      book.answer("a://a/x", "1234")
+        == .accepted(unless: "The record exists already, and it is written once.", isEnvelope: false))
     guard case .refused(let text) = book.answer("a://a/x", "12345") else { return #expect(Bool(false)) }
     #expect(text.hasPrefix("None of these holds: The value has 5 bytes; 1 is"), "\(text)")
     #expect(book.answer("a://b/x", "12") == .plain)
@@ -157,7 +166,8 @@ import Testing
   }
 
   @Test func deletes() throws {
-    let book = try book(#"{"a://a":"deny","a://b":{"rules":"allow","delete":"none"},"a://c":{"rules":"allow","delete":"open"}}"#)
+    let book = try book(
+      #"{"a://a":"deny","a://b":{"rules":"allow","delete":"none"},"a://c":{"rules":"allow","delete":"open"}}"#)
     #expect(book.judgesDeletes)
     func answer(_ uri: String) -> Answer {
       var sent = Sent(uri, "")

@@ -20,7 +20,10 @@ import Testing
         let title = "\(name): \(group["description"] ?? "")"
         var schema = try value(group["schema"] as Any)
         if case .mapping(var members) = schema, schema["$schema"] == nil {
-          members.append(.init("$schema", .text("http://json-schema.org/\(draft.replacingOccurrences(of: "draft", with: "draft-0"))/schema#")))
+          members.append(
+            .init(
+              "$schema",
+              .text("http://json-schema.org/\(draft.replacingOccurrences(of: "draft", with: "draft-0"))/schema#")))
           schema = .mapping(members)
         }
         let compiled = Result { () throws -> JSONSchema in try JSONSchema(schema, isStrict: false) }
@@ -40,7 +43,9 @@ import Testing
     }
     #expect(count > 100)
     for name in failing.sorted() where !known.contains(name) { Issue.record("\(draft): fails: \(name)") }
-    for name in known.sorted() where !failing.contains(name) { Issue.record("\(draft): does not fail any more: \(name)") }
+    for name in known.sorted() where !failing.contains(name) {
+      Issue.record("\(draft): does not fail any more: \(name)")
+    }
   }
 
   private func value(_ any: Any) throws -> RuleValue {

@@ -67,7 +67,8 @@ enum ECMAPattern {
   }
 
   /// What `\s` is in JavaScript.
-  private static let whitespace = "\\t\\n\\u000b\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
+  private static let whitespace =
+    "\\t\\n\\u000b\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
 
   /// `\x41` is a character; an `x` that no digits follow is itself.
   private static func isHexadecimal(_ rest: Substring.UnicodeScalarView) -> Bool {

@@ -97,7 +97,8 @@ struct SchemaPreparation {
       }
       if case .identity = content { continue }
       let pointer = Pointer.appending(member.key, to: place.pointer)
-      result.append(.init(member.key, keyword(member.value, content, Place(document: place.document, pointer: pointer))))
+      result.append(
+        .init(member.key, keyword(member.value, content, Place(document: place.document, pointer: pointer))))
     }
     return .mapping(result)
   }
@@ -108,7 +109,9 @@ struct SchemaPreparation {
   private mutating func checkUnknown(_ key: String, _ place: Place) {
     guard isStrict, !key.hasPrefix("x-") else { return }
     if SchemaKeywords.later.contains(key) {
-      add(place, key, "The keyword \(key) is of a draft after 7 and would not be checked. Say it in the words of draft 7.")
+      add(
+        place, key, "The keyword \(key) is of a draft after 7 and would not be checked. Say it in the words of draft 7."
+      )
     } else {
       add(
         place, key,
@@ -193,7 +196,8 @@ struct SchemaPreparation {
     for member in members where member.key != "$ref" {
       if SchemaKeywords.besideReference.contains(member.key) {
         let pointer = Pointer.appending(member.key, to: place.pointer)
-        result.append(.init(member.key, keyword(member.value, .schemasByName, Place(document: place.document, pointer: pointer))))
+        result.append(
+          .init(member.key, keyword(member.value, .schemasByName, Place(document: place.document, pointer: pointer))))
       } else if isStrict, !SchemaKeywords.annotations.contains(member.key), !member.key.hasPrefix("x-") {
         add(place, member.key, "Beside $ref nothing else is checked. Put both into allOf.")
       }
@@ -225,7 +229,9 @@ struct SchemaPreparation {
     }
   }
 
-  private mutating func resolve(_ text: String, from current: Place, _ origin: Place) -> (place: Place, value: RuleValue)? {
+  private mutating func resolve(_ text: String, from current: Place, _ origin: Place) -> (
+    place: Place, value: RuleValue
+  )? {
     let parts = text.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
     guard let name = Self.percentDecoded(parts.first ?? ""),
       let fragment = Self.percentDecoded(parts.count > 1 ? parts[1] : "")

@@ -59,7 +59,9 @@ struct RuleProblems {
   ) -> Int {
     guard let value else { return fallback }
     if let number = value.whole, range.contains(Int(number)) { return Int(number) }
-    add(pointer, "The value must be a whole number from \(range.lowerBound) to \(range.upperBound), but is \(value.found).")
+    add(
+      pointer,
+      "The value must be a whole number from \(range.lowerBound) to \(range.upperBound), but is \(value.found).")
     return fallback
   }
 

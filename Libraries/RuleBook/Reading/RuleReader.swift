@@ -51,7 +51,8 @@ struct RuleReader {
     case .mapping(let members): return worded(members, at: pointer, depth)
     default:
       problems.add(
-        pointer, "A rule must be a word (allow, deny, write_once) or a mapping (size_bytes_max: 1000), but is \(value.found).")
+        pointer,
+        "A rule must be a word (allow, deny, write_once) or a mapping (size_bytes_max: 1000), but is \(value.found).")
       return nil
     }
   }
@@ -97,7 +98,9 @@ struct RuleReader {
     guard let member = named.first, named.count == 1 else {
       if named.count > 1 {
         problems.add(
-          pointer, "This is \(named.count) rules in one (\(RuleProblems.listed(named.map(\.key)))). Write each as an item of its own.")
+          pointer,
+          "This is \(named.count) rules in one (\(RuleProblems.listed(named.map(\.key)))). Write each as an item of its own."
+        )
       } else if members.isEmpty || members.allSatisfy({ $0.key == "otherwise" }) {
         problems.add(pointer, "The mapping names no rule. The rules are \(RuleProblems.listed(Self.words)).")
       }
@@ -158,7 +161,8 @@ struct RuleReader {
       // One that is there and wrong has been reported.
       guard documents[name] == nil else { return nil }
       problems.add(
-        pointer, "There is no schema \"\(RuleProblems.shown(name))\" under json_schemas."
+        pointer,
+        "There is no schema \"\(RuleProblems.shown(name))\" under json_schemas."
           + (ConfigurationSpelling.nearest(to: name, among: documents.keys.sorted()).map { " Did you mean \"\($0)\"?" }
             ?? ""))
       return nil
@@ -194,7 +198,9 @@ struct RuleReader {
     var numberMin: Double?
     if let number = members["number_min"] {
       numberMin = number.double
-      if numberMin == nil { problems.add(pointer + "/number_min", "The value must be a number, but is \(number.found).") }
+      if numberMin == nil {
+        problems.add(pointer + "/number_min", "The value must be a number, but is \(number.found).")
+      }
     }
     var schema: JSONSchema??
     if let value = members["json_schema"] { schema = .some(self.schema(value, at: pointer + "/json_schema")) }
@@ -242,8 +248,11 @@ struct RuleReader {
     }
     if let key = keys[text] ?? Self.publicKey(text) { return key }
     problems.add(
-      pointer, "\"\(RuleProblems.shown(text))\" is neither a name from keys nor a public key of 64 hexadecimal digits."
-        + (ConfigurationSpelling.nearest(to: text, among: keys.keys.sorted() + ["owner"]).map { " Did you mean \"\($0)\"?" }
+      pointer,
+      "\"\(RuleProblems.shown(text))\" is neither a name from keys nor a public key of 64 hexadecimal digits."
+        + (ConfigurationSpelling.nearest(to: text, among: keys.keys.sorted() + ["owner"]).map {
+          " Did you mean \"\($0)\"?"
+        }
           ?? ""))
     return nil
   }

@@ -68,7 +68,9 @@ extension RuleValue: Decodable {
   package init(from decoder: any Decoder) throws {
     if let container = try? decoder.container(keyedBy: Key.self) {
       self = .mapping(
-        try container.allKeys.map { Member($0.stringValue, try container.decodeIfPresent(RuleValue.self, forKey: $0) ?? .null) })
+        try container.allKeys.map {
+          Member($0.stringValue, try container.decodeIfPresent(RuleValue.self, forKey: $0) ?? .null)
+        })
       return
     }
     if var container = try? decoder.unkeyedContainer() {

@@ -84,7 +84,8 @@ struct IncludedFiles {
         problems.add(
           node.origin, pointer: pointer,
           way.contains(absolute)
-            ? "The file \(Redaction.quoted(path)) takes itself in." : "Files take in one another deeper than \(Self.depthMax).")
+            ? "The file \(Redaction.quoted(path)) takes itself in."
+            : "Files take in one another deeper than \(Self.depthMax).")
         return node
       }
       let shownFolder = ConfigurationFile.directory(of: file)

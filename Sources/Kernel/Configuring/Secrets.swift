@@ -93,7 +93,8 @@ public struct Secrets: Sendable {
       }
       return value
     case ("yaml", 2):
-      throw Failure(message: "${\(placeholder.prefix(80))} gives a mapping, so it must be the whole value of a slot's key.")
+      throw Failure(
+        message: "${\(placeholder.prefix(80))} gives a mapping, so it must be the whole value of a slot's key.")
     default:
       throw Failure(
         message: "The placeholder ${\(placeholder.prefix(40))} is unknown. Known: ${credential:NAME}, ${file:PATH}, "

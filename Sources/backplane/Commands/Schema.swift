@@ -23,9 +23,11 @@ struct SchemaCheck: AsyncParsableCommand, AnswersInJSON {
 
   @Argument(help: "The rules file, YAML or JSON.", completion: .file(extensions: ["yaml", "yml", "json"]))
   var file: String
-  @Option(name: .long, help: ArgumentHelp("Explain what becomes of this message; may be repeated.", valueName: "uri=value"))
+  @Option(
+    name: .long, help: ArgumentHelp("Explain what becomes of this message; may be repeated.", valueName: "uri=value"))
   var message: [String] = []
-  @Option(name: .long, help: ArgumentHelp("Explain what becomes of deleting this record; may be repeated.", valueName: "uri"))
+  @Option(
+    name: .long, help: ArgumentHelp("Explain what becomes of deleting this record; may be repeated.", valueName: "uri"))
   var delete: [String] = []
   @OptionGroup var output: OutputOptions
 
@@ -143,7 +145,8 @@ struct SchemaCheck: AsyncParsableCommand, AnswersInJSON {
       let place = step.pointer.isEmpty ? "" : " (\(file.origin(at: step.pointer).map(Self.shown) ?? step.pointer))"
       let reason = step.reason.isEmpty ? "" : ": \(step.reason)"
       line(
-        "  " + String(repeating: "  ", count: step.depth) + (step.holds ? "holds  " : "FAILS  ") + step.word + place + reason)
+        "  " + String(repeating: "  ", count: step.depth) + (step.holds ? "holds  " : "FAILS  ") + step.word + place
+          + reason)
     }
     for output in explanation.outputs { show(output, file, indent: indent + "  ") }
   }
