@@ -59,6 +59,10 @@ let libraries: [Target] = [
   .target(
     name: "MessageCrypto", dependencies: ["JSONText", "SodiumShim"], path: "Libraries/MessageCrypto",
     swiftSettings: swift6),
+  // JSON Schema: valijson over nlohmann-json, both header-only C++.
+  .target(
+    name: "ValijsonShim", dependencies: ["ICUShim"], path: "Libraries/ValijsonShim",
+    cxxSettings: [.unsafeFlags(["-std=c++17", "-fvisibility=hidden", "-fvisibility-inlines-hidden"])]),
   // Apart from the signatures, so that a schema that verifies them does not carry BoringSSL.
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
@@ -87,7 +91,7 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption",
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -131,6 +135,14 @@ let schemas: [Target] =
     "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
   + plugin(
     "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
+  + [
+    // What the rules plugin judges by; `backplane schema check` explains with it.
+    .target(
+      name: "RuleBook",
+      dependencies: ["ICUShim", "JSONText", "MessageCrypto", "SchemaSupport", "URIText", "ValijsonShim", pluginAPI],
+      path: "Libraries/RuleBook", swiftSettings: swift6)
+  ]
+  + plugin("RulesSchema", at: "Plugins/Schemas/Rules", dependencies: ["RuleBook", "SchemaSupport"])
 
 let transports: [Target] =
   [
@@ -203,6 +215,10 @@ let tests: [Target] = [
   .testTarget(
     name: "B3ndSchemaTests",
     dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "RulesTests",
+    dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "ICUShim", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests",
@@ -308,6 +324,9 @@ let nodeTests: [Target] = [
     name: "NodeB3ndTests", dependencies: ["NodeTesting", "MessageCrypto", "JSONText", "backplane"],
     exclude: ["Plugins"], swiftSettings: swift6),
   .testTarget(
+    name: "NodeRulesTests", dependencies: ["NodeTesting", "MessageCrypto", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
@@ -338,7 +357,8 @@ let benchmarks: [Target] = [
     swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(
-    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "JSONText", "SodiumShim"], path: "Benchmarks/Signatures",
+    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "JSONText", "SodiumShim"],
+    path: "Benchmarks/Signatures",
     swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
@@ -362,6 +382,7 @@ let package = Package(
     pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
+    pluginLibrary("backplane-schema-rules", "RulesSchema"),
     pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
     pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
