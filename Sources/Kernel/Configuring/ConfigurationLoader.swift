@@ -40,7 +40,7 @@ public enum ConfigurationLoader {
     let backendsOverridden = applyOverrides(
       flags, environment, to: &slots, secrets: secrets, workingDirectory: workingDirectory, problems: &problems,
       warnings: &warnings)
-    let builder = SlotBuilder(secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory)
+    var builder = SlotBuilder(secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory)
     let built = builder.build(slots.slots, problems: &problems)
     let ordered = SlotOrdering.order(
       built, names: backendsOverridden ? nil : settings.winning(SettingCatalog.byKey["node.backends"]!),
@@ -52,15 +52,21 @@ public enum ConfigurationLoader {
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
       slots: ordered, directories: directories, limits: limits(settings), repair: repair(settings),
-      reload: reload(settings),
+      feed: feed(settings), reload: reload(settings),
       quarantinePolicy: Quarantine.Policy(rawValue: settings.text("quarantine.policy"))!,
       watchdog: NodeConfiguration.Watchdog(callTimeoutMs: settings.integer("watchdog.call_timeout_ms")),
       log: log(settings))
     node.isolation = isolation(settings)
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
-      warnings: warnings, files: files.documents.map(\.absolutePath),
-      watchedDirectories: files.directory.map { [$0, $0 == "/" ? "/conf.d" : $0 + "/conf.d"] } ?? [])
+      warnings: warnings, files: files.documents.map(\.absolutePath) + builder.included.files,
+      watchedDirectories: watched(files, builder.included))
+  }
+
+  /// The folders of what was read, each once.
+  private static func watched(_ files: ConfigurationFiles, _ included: IncludedFiles) -> [String] {
+    let own = files.directory.map { [$0, $0 == "/" ? "/conf.d" : $0 + "/conf.d"] } ?? []
+    return own + included.folders.filter { !own.contains($0) }
   }
 
   /// The control socket of the node that this configuration would start, as well as can be told: what is wrong elsewhere
@@ -172,6 +178,13 @@ public enum ConfigurationLoader {
     NodeConfiguration.Repair(
       journalSizeBytesMax: settings.integer("repair.journal_size_bytes_max"),
       batchUnitsMax: settings.integer("repair.batch_units_max"))
+  }
+
+  private static func feed(_ settings: ScalarSettings) -> NodeConfiguration.Feed {
+    NodeConfiguration.Feed(
+      recordsMax: settings.integer("feed.records_max"), sizeBytesMax: settings.integer("feed.size_bytes_max"),
+      itemSizeBytesMax: settings.integer("feed.item_size_bytes_max"),
+      subscriptionsMax: settings.integer("feed.subscriptions_max"), retainMs: settings.integer("feed.retain_ms"))
   }
 
   private static func reload(_ settings: ScalarSettings) -> NodeConfiguration.Reload {

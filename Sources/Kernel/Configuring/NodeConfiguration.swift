@@ -10,6 +10,7 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   public var directories: Directories
   public var limits: Limits
   public var repair: Repair
+  public var feed: Feed
   public var reload: Reload
   /// What becomes of a slot whose plugin's file has crashed the node.
   public var quarantinePolicy: Quarantine.Policy
@@ -85,6 +86,20 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
     public var journalSizeBytesMax: Int
     /// Most writes that are replayed at a time.
     public var batchUnitsMax: Int
+  }
+
+  /// What is kept of accepted messages for those who subscribe to them.
+  public struct Feed: Sendable, Equatable, Codable {
+    /// Writes kept.
+    public var recordsMax: Int
+    /// What they may take, in bytes.
+    public var sizeBytesMax: Int
+    /// Data larger than this is announced without it, in bytes.
+    public var itemSizeBytesMax: Int
+    /// Open subscriptions of all transports.
+    public var subscriptionsMax: Int
+    /// How long the writes are kept when the last subscription has gone, in milliseconds.
+    public var retainMs: Int
   }
 
   /// How a reload waits. All times in milliseconds.
@@ -218,7 +233,9 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
   public var customMirror: Mirror { Mirror(self, children: ["description": description]) }
 
   /// Where the value at a JSON pointer of `json` came from, or the nearest value that encloses it.
-  public func origin(at pointer: String) -> ConfigurationOrigin? {
+  public func origin(at pointer: String) -> ConfigurationOrigin? { Self.origin(at: pointer, in: origins) }
+
+  static func origin(at pointer: String, in origins: [String: ConfigurationOrigin]) -> ConfigurationOrigin? {
     var pointer = pointer[...]
     while true {
       if let origin = origins[String(pointer)] { return origin }
@@ -235,9 +252,11 @@ public struct LoadedConfiguration: Sendable {
   public let values: [EffectiveValue]
   /// What is worth saying but prevents nothing.
   public let warnings: [ConfigurationProblem]
-  /// The files that were read, absolute: `backplane.yaml` first, then the drop-ins in their order.
+  /// The files that were read, absolute: `backplane.yaml` first, then the drop-ins in their order, then what slots took
+  /// in with `${yaml:PATH}`.
   public let files: [String]
-  /// What to watch for changes: the folders of the file and of its drop-ins, absolute. A folder may not exist yet.
+  /// What to watch for changes: the folders of the file, of its drop-ins and of files that slots took in, absolute. A
+  /// folder may not exist yet.
   public let watchedDirectories: [String]
 }
 

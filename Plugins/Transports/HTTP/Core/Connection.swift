@@ -3,6 +3,8 @@ import NIOCore
 import NIOHTTP1
 import NIOSSL
 import PluginAPI
+import TransportSupport
+import WebSocketTransport
 
 /// One connection: takes requests from the decoder, has them answered one after the other, and keeps its bounds.
 ///
@@ -46,7 +48,10 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   /// The last answer has been written, or is about to be: nothing further is executed.
   var isClosing = false
   private var isLingering = false
-  private var isInputClosed = false
+  private(set) var isInputClosed = false
+  /// The 101 is out: nothing more is read here.
+  var isUpgrading = false
+  var admission = WebSocketAdmission()
   private var isReadHeld = false
   private var sawPart = false
   private var isWriteStalled = false
@@ -151,6 +156,8 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
         let verdict = admit(head, access)
         incoming.refusal = verdict.refusal
         incoming.retryAfterSeconds = verdict.retryAfterSeconds
+        incoming.rights = verdict.rights
+        incoming.meter = verdict.meter
         // Whoever waits for a word before sending the body gets the answer instead.
         if incoming.wantsContinue, verdict.refusal != .none { return refuse(verdict.refusal) }
       }
@@ -310,7 +317,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
 
   private var shouldRead: Bool {
     if isLingering { return true }
-    return waitingCount == 0 && !isWriteStalled
+    return !isUpgrading && waitingCount == 0 && !isWriteStalled
   }
 
   private func resumeReading() {
@@ -350,7 +357,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
       }
       loop.recycleOutput()
     }
-    if isClosing, !isLingering, phase == .idle { beginLingering() }
+    if isClosing, !isLingering, !isUpgrading, phase == .idle { beginLingering() }
   }
 
   /// Half-closes and waits for the peer to close, throwing away what it still sends: closing at once would reset the
@@ -377,7 +384,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     guard let event = event as? ChannelEvent, event == .inputClosed else { return }
     isInputClosed = true
-    if isLingering {
+    if isLingering || isUpgrading {
       context.close(promise: nil)
     } else if phase == .idle, waitingCount == 0 {
       isClosing = true
@@ -467,7 +474,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
 
   /// Whether nothing is being received or answered.
   var isQuiet: Bool {
-    phase == .idle && waitingCount == 0 && reception == .head && headSinceNs == 0 && !isLingering
+    phase == .idle && waitingCount == 0 && reception == .head && headSinceNs == 0 && !isLingering && !isUpgrading
   }
 
   /// Closes an idle connection, unless bytes of a request have come meanwhile.

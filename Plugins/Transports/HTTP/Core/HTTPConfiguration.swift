@@ -1,4 +1,5 @@
 import PluginAPI
+import WebSocketTransport
 
 /// The slot's configuration. Every key is optional; docs/http.md has the table.
 public struct HTTPConfiguration: Decodable, Sendable {
@@ -24,9 +25,10 @@ public struct HTTPConfiguration: Decodable, Sendable {
   var tls: TLSKeys?
   var tokens: [TokenKeys]?
   var anonymous: [String]?
-  var origins: [String]?
+  var origins: WebSocketConfiguration.Origins?
   var rateLimit: RateLimitKeys?
   var trustedProxies: [String]?
+  var webSocket: WebSocketChoice?
 
   enum CodingKeys: String, CodingKey {
     case port
@@ -54,6 +56,7 @@ public struct HTTPConfiguration: Decodable, Sendable {
     case origins
     case rateLimit = "rate_limit"
     case trustedProxies = "trusted_proxies"
+    case webSocket = "websocket"
   }
 
   public init() {}
@@ -110,8 +113,10 @@ public struct HTTPConfiguration: Decodable, Sendable {
       into: &limits.answersSizeBytesMax)
     if let tls { takeTLS(tls, &limits, &problems) }
     let access = AccessKeys(
-      tokens: tokens, anonymous: anonymous, origins: origins, rateLimit: rateLimit, trustedProxies: trustedProxies)
+      tokens: tokens, anonymous: anonymous, origins: origins?.list, rateLimit: rateLimit, trustedProxies: trustedProxies
+    )
     limits.access = AccessPolicy(access, problems: &problems)
+    applyWebSocket(to: &limits, &problems)
     guard problems.isEmpty else { throw ConfigurationErrors(problems: problems) }
     return limits
   }

@@ -3,6 +3,8 @@ import NIOCore
 import NIOPosix
 import PluginAPI
 import Synchronization
+import TransportSupport
+import WebSocketTransport
 
 /// The running server: event loops, the accepting thread, and how both end.
 final class HTTPServer: Sendable {
@@ -27,16 +29,21 @@ final class HTTPServer: Sendable {
     let certificates = certificates
     let shared = SharedState()
     let series = Series(context.metrics, hasTLS: certificates != nil)
+    let webSocketShared = WebSocketShared()
+    let webSocketSeries = limits.webSocket.map { _ in WebSocketSeries(context.metrics) }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: limits.loops)
     let loops = group.makeIterator().map {
       LoopState(
-        $0, table: table, limits: limits, shared: shared, series: series, certificates: certificates)
+        $0, table: table, limits: limits, shared: shared, series: series, certificates: certificates,
+        webSocketShared: webSocketShared, webSocketSeries: webSocketSeries)
     }
     self.group = group
     self.loops = loops
     self.shared = shared
     do {
-      acceptor = try Acceptor(listener: listener, loops: loops, shared: shared, limits: limits, log: context.log)
+      acceptor = try Acceptor(
+        listener: listener, threadName: "http-accept", loops: loops, shared: shared,
+        connectionsMax: limits.connectionsMax, refusedConnectionsMax: Limits.refusedConnectionsMax, log: context.log)
     } catch {
       // Nothing runs on the loops yet; the threads must not stay.
       certificates?.stop()

@@ -1,4 +1,5 @@
 import PluginAPI
+import WebSocketTransport
 
 /// The bounds of this transport, checked. Every one that is hit is answered with a sentence and counted.
 struct Limits: Sendable {
@@ -24,6 +25,11 @@ struct Limits: Sendable {
   var pipelinedRequestsMax = 128
   /// Bytes of the records in one read-multi answer.
   var readMultiSizeBytesMax = 64 << 20
+  /// Of the connections that become WebSocket; nil: none does.
+  var webSocket: WebSocketLimits? = WebSocketLimits()
+  /// WebSocket is the only route, at any path unless one is given.
+  var isWebSocketOnly = false
+  var webSocketPath: String?
 
   /// Streams that may be open on one HTTP/2 connection.
   var streamsMax = 100

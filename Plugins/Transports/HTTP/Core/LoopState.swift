@@ -6,10 +6,12 @@ import NIOPosix
 import NIOSSL
 import PluginAPI
 import Synchronization
+import TransportSupport
 import URIText
+import WebSocketTransport
 
 /// What the connections of one event loop share. Everything but the constants is touched on that loop alone.
-final class LoopState: @unchecked Sendable {
+final class LoopState: AcceptingLoop, @unchecked Sendable {
   // @unchecked: the mutable state is confined to the event loop; other threads use `eventLoop`, `table`, `limits` and
   // `shared` only, which never change.
   let eventLoop: any EventLoop
@@ -39,6 +41,9 @@ final class LoopState: @unchecked Sendable {
   private(set) var multiplexed: [HTTP2Connection] = []
   /// Nil: clear text.
   let certificates: CertificateStore?
+  /// Connections that were handed over; nil when WebSocket is off.
+  private(set) var webSockets: WebSocketLoop?
+  let webSocketShared: WebSocketShared
   /// Node calls without completion, those of closed connections included.
   var callsOpen = 0
   /// Bytes of request bodies held by the connections of this loop.
@@ -54,8 +59,9 @@ final class LoopState: @unchecked Sendable {
 
   init(
     _ eventLoop: any EventLoop, table: NodeTable, limits: Limits, shared: SharedState, series: Series,
-    certificates: CertificateStore?
+    certificates: CertificateStore?, webSocketShared: WebSocketShared, webSocketSeries: WebSocketSeries?
   ) {
+    self.webSocketShared = webSocketShared
     self.eventLoop = eventLoop
     self.certificates = certificates
     self.table = table
@@ -71,6 +77,15 @@ final class LoopState: @unchecked Sendable {
     bodiesSizeBytesMax = max(1, limits.bodiesSizeBytesMax / limits.loops)
     nextRequestID = UInt64.random(in: .min ... .max)
     renderCommonHeaders()
+    if let webSocketLimits = limits.webSocket, let webSocketSeries {
+      webSockets = WebSocketLoop(
+        eventLoop, table: table, limits: webSocketLimits, state: shared, shared: webSocketShared,
+        series: webSocketSeries
+      ) { [unowned self] ended in
+        if ended > 0 { self.shared.connectionsOpen.subtract(ended, ordering: .relaxed) }
+        reportIfEmpty()
+      }
+    }
   }
 
   deinit { uriScratch.deallocate() }
@@ -83,6 +98,7 @@ final class LoopState: @unchecked Sendable {
 
   /// Starts the timer. On the loop.
   func start() {
+    webSockets?.start()
     let interval = tickInterval
     ticker = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
       self?.tick()
@@ -164,16 +180,24 @@ final class LoopState: @unchecked Sendable {
   }
 
   func remove(_ connection: Connection) {
+    guard takeOut(connection) else { return }
+    if connection.stream == nil { shared.connectionsOpen.subtract(1, ordering: .relaxed) }
+    reportIfEmpty()
+  }
+
+  /// The connection goes on as WebSocket: it stays counted as open.
+  func handOver(_ connection: Connection) { _ = takeOut(connection) }
+
+  private func takeOut(_ connection: Connection) -> Bool {
     let index = connection.index
-    guard index >= 0 else { return }
+    guard index >= 0 else { return false }
     connection.index = -1
     if index < connections.count - 1 {
       connections[index] = connections[connections.count - 1]
       connections[index].index = index
     }
     connections.removeLast()
-    if connection.stream == nil { shared.connectionsOpen.subtract(1, ordering: .relaxed) }
-    reportIfEmpty()
+    return true
   }
 
   func callEnded() {
@@ -187,12 +211,14 @@ final class LoopState: @unchecked Sendable {
   func beginDraining() {
     isDraining = true
     for parent in multiplexed { parent.quiesce() }
+    webSockets?.beginDraining()
   }
 
   /// Closes the connections on which nothing goes on. On the loop.
   func closeIdle() {
     for connection in connections where connection.isQuiet { connection.closeQuietly() }
     for parent in multiplexed where parent.isQuiet { parent.closeNow() }
+    webSockets?.closeIdle()
   }
 
   /// Closes everything and gives up the calls that are still open. On the loop.
@@ -200,6 +226,7 @@ final class LoopState: @unchecked Sendable {
     isDraining = true
     for connection in connections { connection.closeNow() }
     for parent in multiplexed { parent.closeNow() }
+    webSockets?.closeAll()
   }
 
   /// Completes when no connection and no call is left. On the loop.
@@ -220,12 +247,14 @@ final class LoopState: @unchecked Sendable {
   func stop() {
     ticker?.cancel()
     ticker = nil
+    webSockets?.stop()
     report()
     stopWaiting()
   }
 
   private func reportIfEmpty() {
-    guard emptyPromise != nil, connections.isEmpty, multiplexed.isEmpty, callsOpen == 0 else { return }
+    guard emptyPromise != nil, connections.isEmpty, multiplexed.isEmpty, callsOpen == 0, webSockets?.isEmpty ?? true
+    else { return }
     stopWaiting()
   }
 
@@ -307,14 +336,4 @@ final class LoopState: @unchecked Sendable {
       multiplexedOpen: shared.multiplexedOpen.load(ordering: .relaxed))
     if let certificates { series.report(certificateExpiry: certificates.notValidAfter) }
   }
-}
-
-/// What the loops and the accepting thread share.
-final class SharedState: Sendable {
-  let connectionsOpen = Atomic<Int>(0)
-  /// Of these, the ones that carry HTTP/2.
-  let multiplexedOpen = Atomic<Int>(0)
-  let accepted = Atomic<Int>(0)
-  /// Set when the loops are about to end: a completion that comes later has nobody to go to.
-  let isStopped = Atomic<Bool>(false)
 }

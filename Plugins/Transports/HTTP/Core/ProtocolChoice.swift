@@ -69,7 +69,10 @@ final class ProtocolChoice: ChannelInboundHandler, RemovableChannelHandler {
         var decoding = NIOHTTPDecoderLimits()
         decoding.apply(connection.loop.limits)
         try context.pipeline.syncOperations.addHandler(
-          ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoding.configuration)), position: .after(self))
+          // What is left over goes to WebSocket, the only reason for the decoder to be removed.
+          ByteToMessageHandler(
+            HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes, limitConfiguration: decoding.configuration)),
+          position: .after(self))
       }
     } catch {
       // The pipeline is being torn down.

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import WebSocketTransport
 
 enum Method: UInt8 {
   case get, head, post, delete, options, other
@@ -90,6 +91,12 @@ struct Request {
   var isFromNode = false
   /// The name of the request on its way through nodes (`x-backplane-request`, 32 hexadecimal digits).
   var key: (high: UInt64, low: UInt64)?
+  /// What the client may do.
+  var rights = Rights.all
+  /// Counts what it will send as a WebSocket.
+  var meter: (@Sendable () -> UInt64)?
+  /// The whole head of a request that asks for WebSocket.
+  var upgrade: HTTPRequestHead?
 
   init() {}
 
@@ -116,7 +123,10 @@ struct Request {
         }
       case 7:
         // The decoder stops after a message that asks for another protocol: this connection can carry no more.
-        if name.matches("upgrade") { keepsAlive = false }
+        if name.matches("upgrade") {
+          keepsAlive = false
+          if WebSocketHandshake.isAskedFor(head.headers) { upgrade = head }
+        }
       case 11: if name.matches("traceparent") { trace = TraceContext(value) }
       case 12: if name.matches("x-request-id") { requestID = Self.sane(value, countMax: 128) }
       case 14:

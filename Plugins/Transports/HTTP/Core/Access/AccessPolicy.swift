@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import TransportSupport
 
 /// Who may do what and how often. Absent as a whole when the configuration asks for none of it.
 final class AccessPolicy: Sendable {
@@ -8,6 +9,10 @@ final class AccessPolicy: Sendable {
     var refusal = Refusal.none
     /// Of `tooManyRequests`.
     var retryAfterSeconds: UInt64 = 0
+    /// What the client may do, whatever this request asks for.
+    var rights = Rights.all
+    /// Of a request to become a WebSocket: counts a message; 0, or after how many seconds one may come.
+    var meter: (@Sendable () -> UInt64)?
   }
 
   private let tokens: Tokens
@@ -41,15 +46,24 @@ final class AccessPolicy: Sendable {
     if hasTokens, let value = head.headers.first(name: "authorization") {
       token = tokens.find(authorization: value)
       showsUnknown = token == nil
+    } else if hasTokens, route == .webSocket, let value = RequestTarget.token(in: head.uri) {
+      // A page's script cannot set a header for a WebSocket.
+      token = tokens.find(value)
+      showsUnknown = token == nil
     }
+    var meter: (@Sendable () -> UInt64)?
     if let limiter, needed != .health {
-      let retryAfter = limiter.admit(client(head, token: token, peer: peer), nowNs: nowNs)
+      let client = client(head, token: token, peer: peer)
+      let retryAfter = limiter.admit(client, nowNs: nowNs)
+      if route == .webSocket { meter = { limiter.admit(client, nowNs: coarseMonotonicNs()) } }
       if retryAfter > 0 { return Verdict(refusal: .tooManyRequests, retryAfterSeconds: retryAfter) }
     }
     if needed.isEmpty { return Verdict() }
     let rights = token.map { tokens[$0].rights.union(anonymous) } ?? anonymous
     if showsUnknown { return Verdict(refusal: .unknownToken) }
-    if !rights.isSuperset(of: needed) {
+    // What goes over a WebSocket is judged request by request: whoever may do any of it may connect.
+    let suffices = route == .webSocket ? !rights.isDisjoint(with: .messages) : rights.isSuperset(of: needed)
+    if !suffices {
       return Verdict(refusal: token == nil && hasTokens ? .tokenMissing : .rightMissing)
     }
     if let origins, route.changesState {
@@ -57,7 +71,7 @@ final class AccessPolicy: Sendable {
         return Verdict(refusal: .foreignOrigin)
       }
     }
-    return Verdict()
+    return Verdict(rights: rights, meter: meter)
   }
 
   private func client(_ head: HTTPRequestHead, token: Int?, peer: IPAddress?) -> ClientKey {

@@ -1,12 +1,13 @@
 import NIOCore
 import NIOHTTP1
+import TransportSupport
 
 /// Tokens, rights, origins and rates, between a request's head and its body.
 extension Connection {
   /// Has the policy look at a request whose head has come.
   func admit(_ head: HTTPRequestHead, _ access: AccessPolicy) -> AccessPolicy.Verdict {
     let method = Method(head.method)
-    let route = head.uri.utf8.withContiguousStorageIfAvailable { RequestTarget($0, method: method).route }
+    let route = head.uri.utf8.withContiguousStorageIfAvailable { loop.route(of: RequestTarget($0, method: method)) }
     let verdict = access.judge(
       head, route: route ?? .unrouted, peer: IPAddress(context?.channel.remoteAddress), nowNs: coarseMonotonicNs())
     switch verdict.refusal {
@@ -20,7 +21,7 @@ extension Connection {
   /// In the shape that the route's failures have.
   func answerDenial(_ request: Request) {
     let target = request.target.utf8.withContiguousStorageIfAvailable {
-      RequestTarget($0, method: request.method).route
+      loop.route(of: RequestTarget($0, method: request.method))
     }
     route = target ?? .unrouted
     let body = errorBody(Array(request.refusal.text(loop.limits).utf8))

@@ -13,6 +13,9 @@ struct Rights: OptionSet, Sendable {
   static let metrics = Rights(rawValue: 64)
   static let all = Rights(rawValue: 127)
 
+  /// What messages over WebSocket can ask for.
+  static let messages: Rights = [.read, .list, .receive, .delete, .schema]
+
   static let named: [(name: String, right: Rights)] = [
     ("read", .read), ("list", .list), ("receive", .receive), ("delete", .delete), ("schema", .schema),
     ("health", .health), ("metrics", .metrics), ("all", .all),
@@ -28,6 +31,7 @@ struct Rights: OptionSet, Sendable {
     case .schema: .schema
     case .health, .live, .ready: .health
     case .metrics: .metrics
+    case .webSocket: .messages
     case .options, .unrouted, .refused: []
     default: .all
     }

@@ -25,7 +25,11 @@ struct Tokens: Sendable {
   /// The place of the token that an `Authorization` header shows; nil: no such token. Takes as long whichever it is, and
   /// whatever is shown in its place: each digest is compared, each in constant time.
   func find(authorization value: String) -> Int? {
-    guard let shown = Self.bearer(value) else { return nil }
+    Self.bearer(value).flatMap { find($0) }
+  }
+
+  /// The place of a token by its text; likewise.
+  func find(_ shown: String) -> Int? {
     let digest = Self.digest(shown)
     var found: Int?
     for (index, token) in tokens.enumerated() where sodium_memcmp(digest, token.digest, Self.digestCount) == 0 {

@@ -1,4 +1,5 @@
 import NIOCore
+import TransportSupport
 import NIOHPACK
 import NIOHTTP2
 

@@ -1,6 +1,7 @@
 import NIOCore
 import NIOHPACK
 import NIOHTTP1
+import TransportSupport
 import NIOHTTP2
 
 /// Between one HTTP/2 stream and the `Connection` that answers it: a request's frames come out as parts of HTTP/1.1, and

@@ -1,8 +1,8 @@
 import Glibc
-import HTTPShims
 import NIOSSL
 import PluginAPI
 import Synchronization
+import TransportShims
 
 /// The certificate that new connections are shown, and the thread that looks whether its files have changed.
 ///
@@ -33,7 +33,7 @@ final class CertificateStore: @unchecked Sendable {
     let stamps = settings.files.map { FileStamp($0) }
     state = Mutex(State(identity: try TLSIdentity.read(settings), stamps: stamps))
     var (reader, writer): (CInt, CInt) = (-1, -1)
-    guard http_pipe(&reader, &writer) == 0 else {
+    guard transport_pipe(&reader, &writer) == 0 else {
       throw Failure.unavailable("no pipe could be made for the thread that watches certificates (errno \(errno))")
     }
     (wakeReader, wakeWriter) = (reader, writer)
@@ -68,7 +68,7 @@ final class CertificateStore: @unchecked Sendable {
   }
 
   private func run() {
-    http_name_thread("http-tls")
+    transport_name_thread("http-tls")
     while true {
       var watched = pollfd(fd: wakeReader, events: Int16(POLLIN), revents: 0)
       let ready = poll(&watched, 1, CInt(settings.certificateCheckIntervalMs))
