@@ -70,11 +70,16 @@ extension HTTPTests {
         #expect(try client.next(Kind.headers).flags & 1 == 1)
         client.send(FrameClient.request(7, "/api/v1/delete/mutable/open/a", method: "DELETE"))
         #expect(try client.next(Kind.data).payload == Array(#"{"success":true}"#.utf8))
+        // There is no changing of protocols here.
+        client.send(FrameClient.request(11, "/api/v1/ws"))
+        #expect(try client.next(Kind.headers).stream == 11)
         // Trailers end a request too.
-        client.send(FrameClient.request(9, "/api/v1/receive", method: "POST", ends: false))
-        client.send(FrameClient.frame(Kind.data, 0, 9, message))
-        client.send(FrameClient.frame(Kind.headers, 5, 9, FrameClient.block([("x-checksum", "1")])))
-        #expect(try client.next(Kind.data).payload == Array(#"{"accepted":true}"#.utf8))
+        client.send(FrameClient.request(13, "/api/v1/receive", method: "POST", ends: false))
+        client.send(FrameClient.frame(Kind.data, 0, 13, message))
+        client.send(FrameClient.frame(Kind.headers, 5, 13, FrameClient.block([("x-checksum", "1")])))
+        var last = try client.next(Kind.data)
+        while last.stream != 13 { last = try client.next(Kind.data) }
+        #expect(last.payload == Array(#"{"accepted":true}"#.utf8))
       }
     }
 
