@@ -20,8 +20,14 @@ let pluginTestHost: Target.Dependency = .product(name: "PluginTestHost", package
 let boundary: Target.Dependency = .product(name: "BackplaneABI", package: "PluginAPI")
 let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .product(name: $0, package: "swift-nio") }
 
+let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2: [Target.Dependency] = [
+  .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
@@ -32,7 +38,7 @@ func plugin(_ name: String, at path: String, dependencies: [Target.Dependency]) 
       cSettings: [.headerSearchPath(".")]),
     .target(name: name, dependencies: [pluginAPI] + dependencies, path: "\(path)/Core", swiftSettings: swift6),
     .target(
-      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest")],
+      name: "\(name)Plugin", dependencies: [.target(name: name), .target(name: "\(name)Manifest"), pluginAPI],
       path: "\(path)/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
   ]
 }
@@ -50,6 +56,17 @@ let libraries: [Target] = [
   .target(name: "ListQuery", dependencies: ["ICUShim"], path: "Libraries/ListQuery", swiftSettings: swift6),
   .systemLibrary(
     name: "SodiumShim", path: "Libraries/SodiumShim", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+  .target(
+    name: "MessageCrypto", dependencies: ["JSONText", "SodiumShim"], path: "Libraries/MessageCrypto",
+    swiftSettings: swift6),
+  // JSON Schema: valijson over nlohmann-json, both header-only C++.
+  .target(
+    name: "ValijsonShim", dependencies: ["ICUShim"], path: "Libraries/ValijsonShim",
+    cxxSettings: [.unsafeFlags(["-std=c++17", "-fvisibility=hidden", "-fvisibility-inlines-hidden"])]),
+  // Apart from the signatures, so that a schema that verifies them does not carry BoringSSL.
+  .target(
+    name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
+    path: "Libraries/MessageEncryption", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -73,7 +90,9 @@ let kernel: [Target] = [
   .executableTarget(
     name: "backplane",
     dependencies: [
-      "Kernel", "Conformance", "JSONText", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      pluginAPI, pluginTestHost,
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
     path: "Sources/backplane", swiftSettings: swift6),
@@ -106,12 +125,51 @@ let backends: [Target] =
   + plugin(
     "MongoDBBackend", at: "Plugins/Backends/MongoDB", dependencies: ["BackendSupport", "JSONText", "CMongoC"])
 
-let schemas: [Target] = plugin(
-  "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["JSONText", "URIText", "SodiumShim"])
+let schemas: [Target] =
+  [
+    .target(
+      name: "SchemaSupport", dependencies: ["JSONText", "MessageCrypto", pluginAPI], path: "Plugins/Schemas/Support",
+      swiftSettings: swift6)
+  ]
+  + plugin(
+    "PermissiveSchema", at: "Plugins/Schemas/Permissive", dependencies: ["SchemaSupport", "JSONText", "URIText"])
+  + plugin(
+    "B3ndSchema", at: "Plugins/Schemas/B3nd", dependencies: ["SchemaSupport", "MessageCrypto", "JSONText", "URIText"])
+  + [
+    // What the rules plugin judges by; `backplane schema check` explains with it.
+    .target(
+      name: "RuleBook",
+      dependencies: ["ICUShim", "JSONText", "MessageCrypto", "SchemaSupport", "URIText", "ValijsonShim", pluginAPI],
+      path: "Libraries/RuleBook", swiftSettings: swift6)
+  ]
+  + plugin("RulesSchema", at: "Plugins/Schemas/Rules", dependencies: ["RuleBook", "SchemaSupport"])
 
 let transports: [Target] =
-  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
-  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+  [
+    .target(name: "TransportShims", path: "Plugins/Transports/Support/Shims"),
+    .target(
+      name: "TransportSupport", dependencies: ["TransportShims", "JSONText", pluginAPI] + nio,
+      path: "Plugins/Transports/Support", exclude: ["Shims"], swiftSettings: swift6),
+  ]
+  + plugin(
+    "HTTPTransport", at: "Plugins/Transports/HTTP",
+    dependencies: [
+      "TransportSupport", "TransportShims", "WebSocketTransport", "JSONText", "URIText", "SodiumShim", nioTLS,
+    ] + nioHTTP2 + nio)
+  // The protocol is a library of the HTTP transport's, whose port it shares. On a port of its own it is that transport
+  // with no other route.
+  + [
+    .target(
+      name: "WebSocketTransport", dependencies: ["TransportSupport", "JSONText", pluginAPI, nioWebSocket] + nio,
+      path: "Plugins/Transports/WebSocket/Core", swiftSettings: swift6),
+    .target(
+      name: "WebSocketTransportManifest", dependencies: [boundary], path: "Plugins/Transports/WebSocket/Manifest",
+      publicHeadersPath: "include", cSettings: [.headerSearchPath(".")]),
+    .target(
+      name: "WebSocketTransportPlugin",
+      dependencies: ["HTTPTransport", pluginAPI, .target(name: "WebSocketTransportManifest")],
+      path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
+  ]
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -130,6 +188,10 @@ let conformance: [Target] = [
 
 let tests: [Target] = [
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
+  .testTarget(name: "MessageCryptoTests", dependencies: ["MessageCrypto", "JSONText"], swiftSettings: swift6),
+  .testTarget(
+    name: "MessageEncryptionTests", dependencies: ["MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
@@ -140,17 +202,33 @@ let tests: [Target] = [
   .testTarget(
     name: "BoundaryTrial", dependencies: [pluginAPI, pluginTestHost, "boundary-trial-child"],
     path: "Tests/BoundaryTrial", exclude: ["Toys/C"], swiftSettings: swift6),
-  .testTarget(name: "KernelTests", dependencies: ["Kernel"], swiftSettings: swift6),
+  .testTarget(name: "KernelTests", dependencies: [boundary, "Kernel"], swiftSettings: swift6),
   .testTarget(
-    name: "IsolationTests", dependencies: ["IsolationWire", "Kernel", "backplane-host", boundary],
+    name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
-  .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
+  .testTarget(name: "CommandLineTests", dependencies: ["backplane", "NodeTesting"] + nio, swiftSettings: swift6),
   .testTarget(
-    name: "PermissiveSchemaTests", dependencies: ["PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    name: "PermissiveSchemaTests",
+    dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "B3ndSchemaTests",
+    dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "RulesTests",
+    dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "ICUShim", "URIText", pluginTestHost],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "HTTPTransportTests",
+    dependencies: ["HTTPTransport", "TransportSupport", "TLSTesting", "URIText", pluginAPI],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "WebSocketTransportTests",
+    dependencies: [
+      "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
+    ], swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -165,10 +243,14 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "MongoDBBackendTests",
-    dependencies: ["MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText"],
+    dependencies: [
+      "BackendSupport", pluginAPI, "MongoDBBackend", "MongoWireServer", "BackendTesting", "Conformance", "JSONText",
+    ],
     swiftSettings: swift6),
   .testTarget(
-    name: "MemoryBackendTests", dependencies: ["MemoryBackend", "BackendTesting", pluginTestHost], swiftSettings: swift6
+    name: "MemoryBackendTests",
+    dependencies: ["BackendSupport", pluginAPI, "MemoryBackend", "BackendTesting", pluginTestHost],
+    swiftSettings: swift6
   ),
   .testTarget(
     name: "HTTPBackendTests",
@@ -176,20 +258,23 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "SQLiteBackendTests",
-    dependencies: ["SQLiteBackend", "MemoryBackend", "BackendTesting"],
+    dependencies: ["BackendSupport", pluginAPI, "SQLiteBackend", "MemoryBackend", "BackendTesting"],
     swiftSettings: swift6),
   .testTarget(
     name: "PostgreSQLBackendTests",
-    dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter"],
+    dependencies: [
+      "BackendSupport", pluginAPI, "PostgreSQLBackend", "BackendTesting", "ServerTesting", "PostgreSQLCrashWriter",
+    ],
     swiftSettings: swift6),
   .executableTarget(
-    name: "PostgreSQLCrashWriter", dependencies: ["PostgreSQLBackend", "BackendTesting"],
+    name: "PostgreSQLCrashWriter", dependencies: [pluginAPI, "PostgreSQLBackend", "BackendTesting"],
     path: "Tests/PostgreSQLCrashWriter", swiftSettings: swift6),
   .testTarget(
-    name: "FilesBackendTests", dependencies: ["FilesBackend", "BackendTesting", "BackendCrashWriter"],
+    name: "FilesBackendTests",
+    dependencies: ["BackendSupport", pluginAPI, "FilesBackend", "BackendTesting", "BackendCrashWriter"],
     swiftSettings: swift6),
   .executableTarget(
-    name: "BackendCrashWriter", dependencies: ["SQLiteBackend", "FilesBackend", "BackendTesting"],
+    name: "BackendCrashWriter", dependencies: [pluginAPI, "SQLiteBackend", "FilesBackend", "BackendTesting"],
     path: "Tests/BackendCrashWriter", swiftSettings: swift6),
 ]
 
@@ -214,8 +299,16 @@ let simulation: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  // A client that speaks TLS and HTTP/2, and certificates to try it with.
+  .target(
+    name: "TLSTesting", dependencies: ["NodeTesting", nioTLS] + nioHTTP2 + nio, path: "Tests/TLSTesting",
+    swiftSettings: swift6),
   .testTarget(
-    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeTLSTests",
+    dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
@@ -227,6 +320,12 @@ let nodeTests: [Target] = [
       "ServerTesting", "MongoWireServer", "NodeTesting", "PostgreSQLBackend", "MongoDBBackend", "HTTPBackend",
       "backplane", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeB3ndTests", dependencies: ["NodeTesting", "MessageCrypto", "JSONText", "backplane"],
+    exclude: ["Plugins"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeRulesTests", dependencies: ["NodeTesting", "MessageCrypto", "backplane", "backplane-host"],
+    swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
@@ -245,6 +344,7 @@ let benchmarks: [Target] = [
   .executableTarget(
     name: "BackendBenchmark",
     dependencies: [
+      "BackendSupport", pluginAPI,
       "MemoryBackend", "SQLiteBackend", "FilesBackend", "BackendTesting", "CSQLite", pluginTestHost,
     ],
     path: "Benchmarks/Backends", swiftSettings: swift6),
@@ -252,7 +352,14 @@ let benchmarks: [Target] = [
     name: "PostgreSQLBenchmark",
     dependencies: ["PostgreSQLBackend", "BackendTesting", "ServerTesting", "CPostgreSQL", pluginAPI],
     path: "Benchmarks/PostgreSQL", swiftSettings: swift6),
+  .executableTarget(
+    name: "JSONBenchmark", dependencies: ["JSONText"], path: "Benchmarks/JSON", exclude: ["peers.cpp"],
+    swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(
+    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "JSONText", "SodiumShim"],
+    path: "Benchmarks/Signatures",
+    swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
@@ -275,7 +382,10 @@ let package = Package(
     pluginLibrary("backplane-backend-files", "FilesBackend"),
     pluginLibrary("backplane-backend-mongodb", "MongoDBBackend"),
     pluginLibrary("backplane-schema-permissive", "PermissiveSchema"),
+    pluginLibrary("backplane-schema-rules", "RulesSchema"),
+    pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
+    pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),

@@ -74,6 +74,7 @@ pub struct Op {
     pub reserved: u32,
     pub uri: View,
     pub data: View,
+    pub refusal: View,
 }
 
 #[repr(C)]
@@ -218,7 +219,7 @@ pub struct ManifestNote<const SIZE: usize> {
 
 const _: () = {
     assert!(std::mem::size_of::<CallResult>() == 48);
-    assert!(std::mem::size_of::<Op>() == 64);
+    assert!(std::mem::size_of::<Op>() == 80);
     assert!(std::mem::size_of::<ReadResult>() == 88);
     assert!(std::mem::size_of::<WriteResult>() == 72);
     assert!(std::mem::size_of::<Unit>() == 48);

@@ -12,7 +12,13 @@ public struct MessageEnvelope {
 
   /// The envelope that `value` is, or nil for a plain value. Walks `value` without a copy; borrows from it.
   public static func find(in value: JSONSlice) -> MessageEnvelope? {
-    guard value.kind == .object, let payload = value.member(payloadName), payload.kind == .object else { return nil }
+    guard value.kind == .object, let payload = value.member(payloadName) else { return nil }
+    return find(payload: payload)
+  }
+
+  /// The envelope of a value whose `payload` has been found, or nil.
+  public static func find(payload: JSONSlice) -> MessageEnvelope? {
+    guard payload.kind == .object else { return nil }
     var inputs: JSONSlice?
     var outputs: JSONSlice?
     for (key, value) in payload.members {

@@ -115,7 +115,10 @@ import Testing
     let before = try settled()
     for _ in 0..<10 { #expect(try node.upgrade().outcome == "applied") }
     let after = try settled()
-    #expect(before == after, "threads and descriptors: \(before) after 2 upgrades, \(after) after 12")
+    // Fewer is no leak: a thread of a pool that found nothing to do may have ended meanwhile.
+    #expect(
+      after.threads <= before.threads && after.descriptors <= before.descriptors,
+      "threads and descriptors: \(before) after 2 upgrades, \(after) after 12")
     #expect(node.stop() == 0)
   }
 

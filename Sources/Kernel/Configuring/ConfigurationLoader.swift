@@ -40,7 +40,7 @@ public enum ConfigurationLoader {
     let backendsOverridden = applyOverrides(
       flags, environment, to: &slots, secrets: secrets, workingDirectory: workingDirectory, problems: &problems,
       warnings: &warnings)
-    let builder = SlotBuilder(secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory)
+    var builder = SlotBuilder(secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory)
     let built = builder.build(slots.slots, problems: &problems)
     let ordered = SlotOrdering.order(
       built, names: backendsOverridden ? nil : settings.winning(SettingCatalog.byKey["node.backends"]!),
@@ -59,8 +59,14 @@ public enum ConfigurationLoader {
     node.isolation = isolation(settings)
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
-      warnings: warnings, files: files.documents.map(\.absolutePath),
-      watchedDirectories: files.directory.map { [$0, $0 == "/" ? "/conf.d" : $0 + "/conf.d"] } ?? [])
+      warnings: warnings, files: files.documents.map(\.absolutePath) + builder.included.files,
+      watchedDirectories: watched(files, builder.included))
+  }
+
+  /// The folders of what was read, each once.
+  private static func watched(_ files: ConfigurationFiles, _ included: IncludedFiles) -> [String] {
+    let own = files.directory.map { [$0, $0 == "/" ? "/conf.d" : $0 + "/conf.d"] } ?? []
+    return own + included.folders.filter { !own.contains($0) }
   }
 
   /// The control socket of the node that this configuration would start, as well as can be told: what is wrong elsewhere

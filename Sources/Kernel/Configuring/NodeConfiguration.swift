@@ -233,7 +233,9 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
   public var customMirror: Mirror { Mirror(self, children: ["description": description]) }
 
   /// Where the value at a JSON pointer of `json` came from, or the nearest value that encloses it.
-  public func origin(at pointer: String) -> ConfigurationOrigin? {
+  public func origin(at pointer: String) -> ConfigurationOrigin? { Self.origin(at: pointer, in: origins) }
+
+  static func origin(at pointer: String, in origins: [String: ConfigurationOrigin]) -> ConfigurationOrigin? {
     var pointer = pointer[...]
     while true {
       if let origin = origins[String(pointer)] { return origin }
@@ -250,9 +252,11 @@ public struct LoadedConfiguration: Sendable {
   public let values: [EffectiveValue]
   /// What is worth saying but prevents nothing.
   public let warnings: [ConfigurationProblem]
-  /// The files that were read, absolute: `backplane.yaml` first, then the drop-ins in their order.
+  /// The files that were read, absolute: `backplane.yaml` first, then the drop-ins in their order, then what slots took
+  /// in with `${yaml:PATH}`.
   public let files: [String]
-  /// What to watch for changes: the folders of the file and of its drop-ins, absolute. A folder may not exist yet.
+  /// What to watch for changes: the folders of the file, of its drop-ins and of files that slots took in, absolute. A
+  /// folder may not exist yet.
   public let watchedDirectories: [String]
 }
 

@@ -92,10 +92,13 @@ public struct Secrets: Sendable {
         throw Failure(message: "${\(placeholder)} names an environment variable that is not set.")
       }
       return value
+    case ("yaml", 2):
+      throw Failure(
+        message: "${\(placeholder.prefix(80))} gives a mapping, so it must be the whole value of a slot's key.")
     default:
       throw Failure(
         message: "The placeholder ${\(placeholder.prefix(40))} is unknown. Known: ${credential:NAME}, ${file:PATH}, "
-          + "${env:NAME}, ${state_directory}; write $${ for ${ itself.")
+          + "${env:NAME}, ${state_directory}, ${yaml:PATH}; write $${ for ${ itself.")
     }
   }
 

@@ -9,18 +9,30 @@ struct SlotBuilder {
   /// What relative paths are relative to: values of files, and others.
   let fileBase: String
   let workingDirectory: String
+  /// What placeholders took in so far.
+  private(set) var included = IncludedFiles()
+
+  init(secrets: Secrets, fileBase: String, workingDirectory: String) {
+    self.secrets = secrets
+    self.fileBase = fileBase
+    self.workingDirectory = workingDirectory
+  }
 
   /// Every slot that is right; what is wrong is in `problems`.
-  func build(_ slots: ConfigurationMapping, problems: inout ProblemList) -> [SlotConfiguration] {
+  mutating func build(_ slots: ConfigurationMapping, problems: inout ProblemList) -> [SlotConfiguration] {
     guard slots.entries.count <= Self.slotsMax else {
       problems.add(
         .builtIn, pointer: "/slots", "There are \(slots.entries.count) slots; at most \(Self.slotsMax) are taken.")
       return []
     }
-    return slots.entries.compactMap { build($0, problems: &problems) }
+    var built: [SlotConfiguration] = []
+    for entry in slots.entries {
+      if let slot = build(entry, problems: &problems) { built.append(slot) }
+    }
+    return built
   }
 
-  private func build(_ entry: ConfigurationMapping.Entry, problems: inout ProblemList) -> SlotConfiguration? {
+  private mutating func build(_ entry: ConfigurationMapping.Entry, problems: inout ProblemList) -> SlotConfiguration? {
     let pointer = JSONPointer.appending(entry.key, to: "/slots")
     guard case .mapping(let slot) = entry.node.value else { return nil }
     let countBefore = problems.problems.count + problems.omittedCount
@@ -62,8 +74,7 @@ struct SlotBuilder {
           : "The slot names no plugin. Give it plugin: with the plugin's id, or plugin_path: with its file.")
     }
     guard let kind, countBefore == problems.problems.count + problems.omittedCount else { return nil }
-    var origins: [String: ConfigurationOrigin] = [:]
-    ConfigurationValue.mapping(resolved).forEachLeaf(pointer: "", origin: entry.node.origin) { origins[$0] = $2 }
+    let origins = ConfigurationValue.mapping(resolved).origins(entry.keyOrigin)
     var configuration = SlotConfiguration(
       name: entry.key, kind: kind, plugin: plugin,
       pluginPath: pluginPath.map {
@@ -209,7 +220,7 @@ struct SlotBuilder {
 
   // MARK: Secrets
 
-  private func resolve(
+  private mutating func resolve(
     _ mapping: ConfigurationMapping, pointer: String, problems: inout ProblemList
   ) -> ConfigurationMapping {
     var result = ConfigurationMapping()
@@ -234,11 +245,15 @@ struct SlotBuilder {
     return result
   }
 
-  private func resolve(
+  private mutating func resolve(
     _ node: ConfigurationNode, pointer: String, problems: inout ProblemList
   ) -> ConfigurationNode {
     switch node.value {
     case .text(let text):
+      if let path = IncludedFiles.path(in: text) {
+        return included.content(
+          of: path, base: base(of: node.origin), origin: node.origin, pointer: pointer, problems: &problems)
+      }
       do throws(Secrets.Failure) {
         return ConfigurationNode(.text(try secrets.resolve(text, base: base(of: node.origin))), node.origin)
       } catch {

@@ -12,6 +12,7 @@ struct SlotLayers {
   static let defaultTransport = "http"
   static let defaultSchema = "schema"
   static let defaultBackend = "sqlite"
+  private static let rulesPlugin = "org.backplane.rules"
   /// The file of the backend that needs no configuration at all.
   static let defaultBackendURL = "sqlite://${state_directory}/backplane.sqlite"
 
@@ -115,7 +116,8 @@ struct SlotLayers {
     set("cors_origin", .text(override.text), in: target, override.origin)
   }
 
-  /// SCHEMA_MODULE and `--schema`: the file takes the place of whatever plugin the schema slot had.
+  /// SCHEMA_MODULE and `--schema`: the file takes the place of whatever plugin the schema slot had. One that ends in
+  /// `.yaml`, `.yml` or `.json` holds rules for the plugin that judges by such a file.
   mutating func setSchemaModule(_ override: Override, problems: inout ProblemList) {
     if names(of: .schema).isEmpty, slots[Self.defaultSchema] == nil {
       var slot = ConfigurationMapping()
@@ -123,8 +125,10 @@ struct SlotLayers {
       slots.set(Self.defaultSchema, ConfigurationNode(.mapping(slot), override.origin))
     }
     guard let target = target(of: .schema, preferred: Self.defaultSchema, override, problems: &problems) else { return }
-    set("plugin_path", .text(override.text), in: target, override.origin)
-    set("plugin", nil, in: target, override.origin)
+    let isRules = [".yaml", ".yml", ".json"].contains { override.text.hasSuffix($0) }
+    set("plugin_path", isRules ? nil : .text(override.text), in: target, override.origin)
+    set("plugin", isRules ? .text(Self.rulesPlugin) : nil, in: target, override.origin)
+    if isRules { set("rules", .text("${yaml:\(override.text)}"), in: target, override.origin) }
   }
 
   /// BACKEND_URL and `--backend`: exactly these backends, in this order. A slot of the files with the name an entry

@@ -75,6 +75,7 @@ extension Op {
       case BP_IF_VERSION: .version(raw.if_version)
       default: .any
       }
-    self.init(verb, uri: raw.uri.text, if: condition, isToJudge: raw.flags & BP_OP_TO_JUDGE != 0)
+    self.init(
+      verb, uri: raw.uri.text, if: condition, isToJudge: raw.flags & BP_OP_TO_JUDGE != 0, otherwise: raw.refusal.text)
   }
 }

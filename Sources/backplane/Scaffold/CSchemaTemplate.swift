@@ -20,6 +20,7 @@ enum CSchemaTemplate {
     #define PLUGIN_ID "{{id}}"
     #define PLUGIN_VERSION "1.0.0"
     #define PROGRAM "{{slug}}://open"
+    #define REFUSAL "the record is there already and is written once"
 
     typedef struct rule {
       bp_plugin plugin;
@@ -47,11 +48,12 @@ enum CSchemaTemplate {
       const bp_message *message = waiting->message;
       if (result->code == BP_NOT_FOUND) {
         /* On the condition that it is still absent: another message may be on its way. */
-        bp_op op = {sizeof op, BP_VERB_PUT, BP_IF_ABSENT, message->content, 0, 0, 0, message->uri, message->data};
+        bp_op op = {.size = sizeof op, .verb = BP_VERB_PUT, .condition = BP_IF_ABSENT, .content = message->content,
+                    .uri = message->uri, .data = message->data, .refusal = text(REFUSAL)};
         bp_verdict verdict = {{sizeof verdict, BP_OK, 0, 0, {NULL, 0}, {NULL, 0}}, &op, 1, 0};
         waiting->rule->host->complete(waiting->rule->instance, waiting->token, &verdict.result);
       } else if (result->code == BP_OK) {
-        refuse(waiting->rule, waiting->token, BP_REJECTED, text("the record is there already and is written once"));
+        refuse(waiting->rule, waiting->token, BP_REJECTED, text(REFUSAL));
       } else {
         refuse(waiting->rule, waiting->token, result->code, result->message);
       }

@@ -12,11 +12,10 @@ enum SwiftSchemaTemplate {
       init(_ configuration: NoConfiguration, _ context: Context) {}
 
       func judge(_ message: Message, _ reader: JudgeReader) async throws -> Verdict {
-        if try await reader.read(message.uri) != nil {
-          return .reject("\(message.uriReceived) is there already and is written once")
-        }
+        let refusal = "\(message.uriReceived) is there already and is written once"
+        if try await reader.read(message.uri) != nil { return .reject(refusal) }
         // On the condition that it is still absent: another message may be on its way.
-        return .acceptIf(.absent)
+        return .acceptIf(.absent, otherwise: refusal)
       }
     }
 

@@ -1,4 +1,5 @@
 import PluginAPI
+import SchemaSupport
 import URIText
 
 /// Brings the URIs of outputs to their normal form, to check them; keeps its memory from one to the next. A URI in

@@ -1,5 +1,6 @@
 import JSONText
 import PluginAPI
+import SchemaSupport
 
 /// The schema of a node that accepts every program. Two rules are left: what is stored under `hash://` has the digest
 /// that its URI says, and an envelope stores its outputs besides itself, each judged by the schema of its own program.
@@ -24,7 +25,10 @@ public final class Permissive: DirectSchema {
       if let envelope = try EnvelopeText.find(in: content) {
         guard message.uri.size > 0 else { throw Refusal("Invalid envelope URI format") }
         if DigestRule.covers(message.uri.bytes) { try DigestRule.check(message.uri.bytes, content) }
-        try EnvelopeVerdict(envelope, of: message).withOps { call.accept($0) }
+        var reader = OutputURIReader()
+        try EnvelopeVerdict(envelope, storedBy: call.storing) { uri, content throws(Refusal) in
+          try Self.checkOutput(uri, content, &reader)
+        }.withOps { call.accept($0) }
       } else {
         guard message.uri.size > 0 else {
           if DigestRule.coversUnparsable(message.uri_received.bytes) { throw DigestRule.invalid }
@@ -35,6 +39,19 @@ public final class Permissive: DirectSchema {
       }
     } catch {
       call.reject(error.text)
+    }
+  }
+
+  /// The digest first, then the URI: the order of the reference.
+  private static func checkOutput(
+    _ uri: BorrowedBytes, _ content: MessageContent, _ reader: inout OutputURIReader
+  ) throws(Refusal) {
+    try reader.read(uri) { normalised throws(Refusal) in
+      guard let normalised else {
+        if DigestRule.coversUnparsable(uri) { throw DigestRule.invalid }
+        throw Refusal("Invalid output URI: \(String(decoding: uri, as: UTF8.self))")
+      }
+      if DigestRule.covers(normalised) { try DigestRule.check(normalised, content) }
     }
   }
 

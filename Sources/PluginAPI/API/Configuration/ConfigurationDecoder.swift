@@ -2,9 +2,9 @@
 /// know, numbers exactly or not at all.
 public enum ConfigurationDecoder {
   /// The most bytes a configuration may have.
-  public static var sizeBytesMax: Int { 65_536 }
+  public static var sizeBytesMax: Int { 1 << 20 }
   /// The most lists and objects that may be open inside one another.
-  public static var depthMax: Int { 32 }
+  public static var depthMax: Int { 64 }
   /// The most problems that one error reports.
   public static var problemsMax: Int { 32 }
 

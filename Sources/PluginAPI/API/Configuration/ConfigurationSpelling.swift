@@ -1,10 +1,10 @@
 /// Finds the key that a misspelt one was probably meant to be.
-enum ConfigurationSpelling {
+public enum ConfigurationSpelling {
   private static let distanceMax = 2
   private static let comparedScalarsMax = 64
 
   /// The nearest of `candidates`, the earlier of two equally near ones; letter case does not count.
-  static func nearest(to key: String, among candidates: [String]) -> String? {
+  public static func nearest(to key: String, among candidates: [String]) -> String? {
     let folded = Array(key.lowercased().unicodeScalars.prefix(comparedScalarsMax + 1))
     // Half of a short key may not be wrong: any two keys of two letters are two edits apart.
     let limit = min(distanceMax, max(1, folded.count / 2))

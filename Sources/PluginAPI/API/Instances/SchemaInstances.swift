@@ -36,10 +36,14 @@ final class DirectSchemaInstance<P: DirectSchema>: Instance<P> {
     id.equals("backplane.schema/1") ? UnsafeRawPointer(schema) : nil
   }
 
+  override func cancel(_ token: bp_token) { executor?.cancel(token) }
+
+  override func didConfigure() { if plugin.judgesDeletes { schema.pointee.flags |= BP_SCHEMA_JUDGES_DELETES } }
+
   override func programs(_ add: (bp_program) -> Void) { forEach(plugin.programs, add) }
 
   override func judge(_ message: UnsafePointer<bp_message>, _ token: bp_token) {
-    plugin.judge(JudgeCall(host: host, token: token, message: message.pointee))
+    plugin.judge(JudgeCall(host: host, token: token, message: message.pointee, executor: executor))
   }
 
   override func canonical(_ uri: bp_view, _ write: (BorrowedBytes) -> Void) { plugin.canonical(uri.bytes, write) }
@@ -56,15 +60,18 @@ final class SchemaInstance<P: Schema>: Instance<P> {
 
   override func cancel(_ token: bp_token) { executor?.cancel(token) }
 
+  override func didConfigure() { if plugin.judgesDeletes { schema.pointee.flags |= BP_SCHEMA_JUDGES_DELETES } }
+
   override func programs(_ add: (bp_program) -> Void) { forEach(plugin.programs, add) }
 
   override func judge(_ message: UnsafePointer<bp_message>, _ token: bp_token) {
     let plugin = plugin!
     let raw = message.pointee
-    let call = JudgeCall(host: host, token: token, message: raw)
+    let call = JudgeCall(host: host, token: token, message: raw, executor: executor)
     guard let executor else { return call.fail(.unavailable("the schema is not started")) }
     let value = Message(
-      uri: raw.uri.text, uriReceived: raw.uri_received.text, program: raw.program.text, data: raw.data.array,
+      uri: raw.uri.text, uriReceived: raw.uri_received.text, program: raw.program.text,
+      isDelete: raw.verb == BP_VERB_DELETE, data: raw.data.array,
       content: Content(rawValue: raw.content) ?? .bytes, timestampMs: raw.ts_ms, depth: Int(raw.depth))
     let reader = JudgeReader(node: NodeAccess(host: host), token: token)
     executor.submit(token) {

@@ -30,12 +30,19 @@ public struct Program: Sendable, Equatable {
 
 /// A schema, the easy way: one async method on values.
 public protocol Schema: Plugin {
+  /// Whether deletes are judged too (`Message.isDelete`). Asked once, after `init`; false by default.
+  var judgesDeletes: Bool { get }
+
   /// Asked once, after `init`.
   var programs: [Program] { get }
 
   /// Judges a message. `reader` reads through the node and sees the earlier ops of the same message. A thrown error is
   /// a failure of the schema, not a verdict.
   func judge(_ message: Message, _ reader: JudgeReader) async throws -> Verdict
+}
+
+extension Schema {
+  public var judgesDeletes: Bool { false }
 }
 
 /// A message to judge.
@@ -46,6 +53,8 @@ public struct Message: Sendable {
   public var uriReceived: String
   /// `mutable://open`.
   public var program: String
+  /// The record is to go; `data` is empty then. Only where the schema `judgesDeletes`.
+  public var isDelete: Bool
   public var data: [UInt8]
   public var content: Content
   public var timestampMs: UInt64
@@ -55,7 +64,7 @@ public struct Message: Sendable {
 
 /// What a schema says.
 public enum Verdict: Sendable {
-  /// Store the message as it is.
+  /// Store the message as it is; of a delete: delete.
   case accept
   /// Store it on a condition (`.absent`: write-once). `otherwise` is what the client is told when it does not hold;
   /// empty: the node's own words.

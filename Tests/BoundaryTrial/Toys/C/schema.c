@@ -11,7 +11,7 @@ typedef struct reading {
 } reading;
 
 static void accept(toy *self, const bp_message *message, bp_token token, uint32_t condition) {
-  bp_op op = {sizeof op, message->verb, condition, message->content, 0, 0, 0, message->uri, message->data};
+  bp_op op = {sizeof op, message->verb, condition, message->content, 0, 0, 0, message->uri, message->data, {NULL, 0}};
   bp_verdict verdict = {result_of(sizeof verdict, BP_OK, ""), &op, 1, 0};
   self->host->complete(self->instance, token, &verdict.result);
 }

@@ -319,7 +319,7 @@ typedef struct bp_configuration {
   uint32_t size;
   uint32_t purpose;
   bp_view slot;             /* the slot's name, "primary" */
-  bp_view json;             /* the slot's configuration: one JSON object, secrets resolved, at most 64 KiB */
+  bp_view json;             /* the slot's configuration: one JSON object, secrets resolved, at most 1 MiB */
   bp_view state_directory;  /* absolute; the instance's own place for data, exists; empty when purpose is CHECK */
 } bp_configuration;
 
