@@ -64,7 +64,9 @@ func verify(_ seconds: Double) {
 func message(_ seconds: Double) {
   let texts = (0..<1_000).map { n -> [UInt8] in
     let payload = payload(n)
-    return Array("{\"auth\":[{\"pubkey\":\"\(owner.publicKeyHex)\",\"signature\":\"\(Hexadecimal.text(signature(payload)))\"}],\"payload\":\(payload)}".utf8)
+    return Array(
+      "{\"auth\":[{\"pubkey\":\"\(owner.publicKeyHex)\",\"signature\":\"\(Hexadecimal.text(signature(payload)))\"}],\"payload\":\(payload)}"
+        .utf8)
   }
   let key = Array(owner.publicKeyHex.utf8)
   func time(_ name: String, _ body: ([UInt8]) -> Bool) {
@@ -77,15 +79,24 @@ func message(_ seconds: Double) {
   }
   for _ in 0..<2 {
     time("scan") { text in text.withUnsafeBytes { if case .success = JSONScanner().scan($0) { true } else { false } } }
-    time("find") { text in text.withUnsafeBytes { bytes in
-      guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
-      return try! AuthenticatedMessage.find(in: value) != nil } }
-    time("signing") { text in text.withUnsafeBytes { bytes in
-      guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
-      return try! CanonicalText.signing(AuthenticatedMessage.find(in: value)!.payload).count == 200 } }
-    time("verifies") { text in text.withUnsafeBytes { bytes in
-      guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
-      return try! AuthenticatedMessage.find(in: value)!.verifies(by: key.withUnsafeBytes { $0 }) } }
+    time("find") { text in
+      text.withUnsafeBytes { bytes in
+        guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
+        return try! AuthenticatedMessage.find(in: value) != nil
+      }
+    }
+    time("signing") { text in
+      text.withUnsafeBytes { bytes in
+        guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
+        return try! CanonicalText.signing(AuthenticatedMessage.find(in: value)!.payload).count == 200
+      }
+    }
+    time("verifies") { text in
+      text.withUnsafeBytes { bytes in
+        guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
+        return try! AuthenticatedMessage.find(in: value)!.verifies(by: key.withUnsafeBytes { $0 })
+      }
+    }
     verify(seconds)
   }
 }
