@@ -358,8 +358,7 @@ let benchmarks: [Target] = [
     swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(
-    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "JSONText", "SodiumShim"],
-    path: "Benchmarks/Signatures",
+    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "SodiumShim"], path: "Benchmarks/Signatures",
     swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
