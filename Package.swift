@@ -22,7 +22,12 @@ let nio: [Target.Dependency] = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { .produc
 
 let crypto: [Target.Dependency] = ["Crypto", "CryptoExtras"].map { .product(name: $0, package: "swift-crypto") }
 let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2: [Target.Dependency] = [
+  .product(name: "NIOHTTP2", package: "swift-nio-http2"), .product(name: "NIOHPACK", package: "swift-nio-http2"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 
 /// The targets of one bundled plugin: `<Name>Manifest` (a C file that carries manifest.json as an ELF note),
 /// `<Name>` (the logic, unit-tested) and `<Name>Plugin` (the entry symbol alone: a test may link only one of those).
@@ -86,7 +91,7 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "RuleBook",
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -140,8 +145,31 @@ let schemas: [Target] =
   + plugin("RulesSchema", at: "Plugins/Schemas/Rules", dependencies: ["RuleBook", "SchemaSupport"])
 
 let transports: [Target] =
-  [.target(name: "HTTPShims", path: "Plugins/Transports/HTTP/Shims")]
-  + plugin("HTTPTransport", at: "Plugins/Transports/HTTP", dependencies: ["HTTPShims", "JSONText", "URIText"] + nio)
+  [
+    .target(name: "TransportShims", path: "Plugins/Transports/Support/Shims"),
+    .target(
+      name: "TransportSupport", dependencies: ["TransportShims", "JSONText", pluginAPI] + nio,
+      path: "Plugins/Transports/Support", exclude: ["Shims"], swiftSettings: swift6),
+  ]
+  + plugin(
+    "HTTPTransport", at: "Plugins/Transports/HTTP",
+    dependencies: [
+      "TransportSupport", "TransportShims", "WebSocketTransport", "JSONText", "URIText", "SodiumShim", nioTLS,
+    ] + nioHTTP2 + nio)
+  // The protocol is a library of the HTTP transport's, whose port it shares. On a port of its own it is that transport
+  // with no other route.
+  + [
+    .target(
+      name: "WebSocketTransport", dependencies: ["TransportSupport", "JSONText", pluginAPI, nioWebSocket] + nio,
+      path: "Plugins/Transports/WebSocket/Core", swiftSettings: swift6),
+    .target(
+      name: "WebSocketTransportManifest", dependencies: [boundary], path: "Plugins/Transports/WebSocket/Manifest",
+      publicHeadersPath: "include", cSettings: [.headerSearchPath(".")]),
+    .target(
+      name: "WebSocketTransportPlugin",
+      dependencies: ["HTTPTransport", pluginAPI, .target(name: "WebSocketTransportManifest")],
+      path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
+  ]
 
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
@@ -179,7 +207,7 @@ let tests: [Target] = [
     name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
-  .testTarget(name: "CommandLineTests", dependencies: ["backplane"] + nio, swiftSettings: swift6),
+  .testTarget(name: "CommandLineTests", dependencies: ["backplane", "NodeTesting"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests",
     dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
@@ -193,7 +221,14 @@ let tests: [Target] = [
     dependencies: ["RulesSchema", "RuleBook", "MessageCrypto", "ICUShim", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
-    name: "HTTPTransportTests", dependencies: ["HTTPTransport", "URIText", pluginAPI], swiftSettings: swift6),
+    name: "HTTPTransportTests",
+    dependencies: ["HTTPTransport", "TransportSupport", "TLSTesting", "URIText", pluginAPI],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "WebSocketTransportTests",
+    dependencies: [
+      "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
+    ], swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -264,8 +299,16 @@ let simulation: [Target] = [
 // Tests of a whole node: the built executable with the bundled plugins, as a user would run it.
 let nodeTests: [Target] = [
   .target(name: "NodeTesting", path: "Tests/NodeTesting", swiftSettings: swift6),
+  // A client that speaks TLS and HTTP/2, and certificates to try it with.
+  .target(
+    name: "TLSTesting", dependencies: ["NodeTesting", nioTLS] + nioHTTP2 + nio, path: "Tests/TLSTesting",
+    swiftSettings: swift6),
   .testTarget(
-    name: "NodeHTTPTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+    name: "NodeHTTPTests", dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeTLSTests",
+    dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
@@ -277,6 +320,9 @@ let nodeTests: [Target] = [
       "ServerTesting", "MongoWireServer", "NodeTesting", "PostgreSQLBackend", "MongoDBBackend", "HTTPBackend",
       "backplane", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeB3ndTests", dependencies: ["NodeTesting", "MessageCrypto", "JSONText", "backplane"],
+    exclude: ["Plugins"], swiftSettings: swift6),
   .testTarget(
     name: "NodeRulesTests", dependencies: ["NodeTesting", "MessageCrypto", "backplane", "backplane-host"],
     swiftSettings: swift6),
@@ -310,9 +356,15 @@ let benchmarks: [Target] = [
     name: "JSONBenchmark", dependencies: ["JSONText"], path: "Benchmarks/JSON", exclude: ["peers.cpp"],
     swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
+  .executableTarget(
+    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "JSONText", "SodiumShim"],
+    path: "Benchmarks/Signatures",
+    swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),
+  .executableTarget(
+    name: "FeedBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Feed", swiftSettings: swift6),
   .executableTarget(
     name: "IsolationBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Isolation",
     exclude: ["Plugin", "bare.c"], swiftSettings: swift6),
@@ -333,6 +385,7 @@ let package = Package(
     pluginLibrary("backplane-schema-rules", "RulesSchema"),
     pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
+    pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),

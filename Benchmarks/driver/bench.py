@@ -10,6 +10,7 @@ import tempfile
 
 import boundary_part
 import durable_part
+import feed_part
 import http_part
 import isolation_part
 import json_part
@@ -17,16 +18,17 @@ import lists_part
 import postgresql_part
 import reload_part
 import repair_part
+import signed_part
 import start_part
 from figures import Report
 from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
          "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part,
-         "repair": repair_part, "json": json_part}
+         "repair": repair_part, "signed": signed_part, "json": json_part, "feed": feed_part}
 # What a part needs that does not say so itself.
 PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
-            "IsolationBenchmark", "backplane-host")
+            "IsolationBenchmark", "FeedBenchmark", "backplane-host")
 
 
 class Settings:

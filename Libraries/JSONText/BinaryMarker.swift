@@ -4,7 +4,8 @@ public enum BinaryMarker {
 
   /// The `data` string when `value` is a marker: an object whose flag is `true`, whose `encoding` is `base64` and whose
   /// `data` is a string. Further members are ignored, of duplicates the last counts, nesting is not searched.
-  public static func find(in value: JSONSlice) -> JSONSlice? {
+  /// - Parameter needsEncoding: false: `encoding` may be absent, as the peer's WebSocket client has it.
+  public static func find(in value: JSONSlice, needsEncoding: Bool = true) -> JSONSlice? {
     guard value.kind == .object else { return nil }
     var flag: JSONSlice?
     var encoding: JSONSlice?
@@ -18,9 +19,8 @@ public enum BinaryMarker {
         data = value
       }
     }
-    guard flag?.kind == .true, let encoding, encoding.isText("base64"), let data, data.kind == .string else {
-      return nil
-    }
+    guard flag?.kind == .true, let data, data.kind == .string else { return nil }
+    guard encoding.map({ $0.isText("base64") }) ?? !needsEncoding else { return nil }
     return data
   }
 
@@ -31,8 +31,13 @@ public enum BinaryMarker {
   }
 
   /// Appends the marker object for `bytes`.
-  public static func append(_ bytes: UnsafeRawBufferPointer, to output: inout [UInt8]) {
-    let head: StaticString = "{\"__b3nd_binary__\":true,\"encoding\":\"base64\",\"data\":\""
+  /// - Parameter hasEncoding: false: without `encoding`, as the peer's WebSocket client has it.
+  public static func append(
+    _ bytes: UnsafeRawBufferPointer, hasEncoding: Bool = true, to output: inout [UInt8]
+  ) {
+    let head: StaticString =
+      hasEncoding
+      ? "{\"__b3nd_binary__\":true,\"encoding\":\"base64\",\"data\":\"" : "{\"__b3nd_binary__\":true,\"data\":\""
     output.reserveCapacity(output.count + head.utf8CodeUnitCount + Base64.encodedCount(bytes.count) + 2)
     output.append(contentsOf: UnsafeBufferPointer(start: head.utf8Start, count: head.utf8CodeUnitCount))
     Base64.encode(bytes, into: &output)

@@ -51,6 +51,16 @@ public enum Hexadecimal {
     }
   }
 
+  /// Writes two lower-case digits for each byte into `text`, which has room for exactly them: for secrets, which no
+  /// array may hold.
+  public static func write(_ bytes: UnsafeRawBufferPointer, into text: UnsafeMutableRawBufferPointer) {
+    precondition(text.count == 2 * bytes.count, "two digits for each byte, and no more room")
+    for index in 0..<bytes.count {
+      text[2 * index] = digit(bytes[index] >> 4)
+      text[2 * index + 1] = digit(bytes[index] & 0x0F)
+    }
+  }
+
   /// Two lower-case digits for each byte.
   public static func text(_ bytes: some Sequence<UInt8>) -> String {
     var output: [UInt8] = []

@@ -11,6 +11,8 @@ public enum FrameKind: UInt16, Sendable {
   /// The end of a call that the plugin made to the node, and a chunk of one.
   case nodeCompleted = 48
   case nodeChunk
+  /// One item of a subscription.
+  case feedItem
 
   // From the plugin's side.
   /// The end of a life-cycle function.
@@ -20,6 +22,8 @@ public enum FrameKind: UInt16, Sendable {
   case log, record, health, connections, cancelNode
   case nodeReceive = 80
   case nodeRead, nodeReadMulti, nodeList, nodeRemove
+  /// A subscription to the feed, and credits for one.
+  case nodeSubscribe, grantNode
 
   // Questions that somebody waits for, each with one `reply`, on a socket of their own.
   case reply = 112

@@ -232,6 +232,7 @@ public final class Kernel: @unchecked Sendable {
       for listener in instance.listeners.values { listener.wasHandedOver() }
     }
     departed.withLock { $0 = done }
+    context.feed.close("the node goes on in another process: subscribe again")
     ServiceManager.isSilent.store(true, ordering: .releasing)
     control?.shutDown(isHandedOver: true)
     watches.withLock {
@@ -648,7 +649,8 @@ public final class Kernel: @unchecked Sendable {
     }
     return Status(
       pid: getpid(), node: name, health: Health.name(health.state), generation: lease.generation.number,
-      uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes, upgrades: upgrades)
+      uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes, upgrades: upgrades,
+      feed: context.feed.isActive ? context.feed.status : nil)
   }
 
   /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
@@ -704,9 +706,18 @@ public final class Kernel: @unchecked Sendable {
     public var notes: [String]
     /// Upgrades of the kernel by outcome, over all processes of the node.
     public var upgrades: [String: UInt64]
+    /// Nil while nobody has subscribed for a while.
+    public var feed: Feed?
+
+    /// Subscriptions to accepted messages, and the writes that are kept for them.
+    public struct Feed: Codable, Sendable, Equatable {
+      public var subscriptions: Int
+      public var records: Int
+      public var bytes: Int
+    }
 
     enum CodingKeys: String, CodingKey {
-      case pid, node, health, generation, slots, notes, upgrades
+      case pid, node, health, generation, slots, notes, upgrades, feed
       case uptimeMs = "uptime_ms"
     }
   }

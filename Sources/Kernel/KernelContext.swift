@@ -9,6 +9,8 @@ final class KernelContext: Sendable {
   let repairs: RepairRegistry
   /// Of writes to several backends.
   let writeOrder: WriteOrder
+  /// Accepted messages, for whoever subscribes.
+  let feed = Feed()
   let quarantine: Quarantine
   let wedged = WedgedInstances()
   let versions = VersionClock()
@@ -73,6 +75,7 @@ final class KernelContext: Sendable {
     }
     repairs.journalSizeBytesMax.store(node.repair.journalSizeBytesMax, ordering: .relaxed)
     repairs.batchUnitsMax.store(node.repair.batchUnitsMax, ordering: .relaxed)
+    feed.apply(FeedSettings(node.feed))
   }
 
   func apply(_ new: NodeConfiguration.Isolation, startTimeoutMs: Int) {
@@ -84,6 +87,9 @@ final class KernelContext: Sendable {
   func shutDown() {
     let deadlineNs = Clock.monotonicNs() + KernelContext.shutDownNs
     requests.shutDown(untilNs: deadlineNs)
+    if !feed.shutDown(untilNs: deadlineNs) {
+      log.error("the feed's thread is left behind: a plugin's call on it did not come back")
+    }
     if !repairs.shutDown(untilNs: deadlineNs) {
       log.error("a repair is left behind: a plugin's call on its thread did not come back")
     }

@@ -34,6 +34,10 @@ enum HostTables {
       },
       grant: { instance, token, credits in
         guard instance == HostTables.instance else { return BP_CLOSED }
+        if HostTables.plugin.nodeCalls.isOpen(token) {
+          HostTables.plugin.connection.sendGrantNode(token, credits: credits)
+          return BP_OK
+        }
         return HostTables.plugin.asking.askGrant(token, credits: credits)
       },
       log: { instance, level, message, fields, count in
@@ -64,6 +68,7 @@ enum HostTables {
     guard plugin.hasExtension(id) else { return nil }
     return switch id {
     case "backplane.node/1": UnsafeRawPointer(node)
+    case "backplane.feed/1": UnsafeRawPointer(feed)
     case "backplane.observe/1": UnsafeRawPointer(observe)
     case "backplane.listener/1": UnsafeRawPointer(listener)
     default: nil
@@ -113,6 +118,20 @@ enum HostTables {
         }
       },
       normalise: { _, uri, sink in HostTables.normalise(uri, sink) }))
+
+  nonisolated(unsafe) private static let feed = constant(
+    bp_feed(
+      size: UInt32(MemoryLayout<bp_feed>.size), reserved: 0,
+      subscribe: { instance, call, request, completion in
+        guard let request, completion.chunk != nil else {
+          NodeCalls.fail(
+            completion, .plain, BP_INVALID_ARGUMENT, "a subscription needs a request and a function for chunks")
+          return 0
+        }
+        return HostTables.begin(instance, completion, .plain) {
+          $0.sendSubscribe($1, call?.pointee ?? HostTables.emptyCall, request)
+        }
+      }))
 
   private static func begin(
     _ instance: bp_instance, _ completion: bp_completion, _ shape: ResultShape,

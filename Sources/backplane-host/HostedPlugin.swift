@@ -74,6 +74,7 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
     case .scan: return scan(&frame)
     case .query: return query(&frame)
     case .nodeCompleted: return nodeCalls.completed(frame.id, frame.payload)
+    case .feedItem: return nodeCalls.feedItem(frame.id, frame.payload)
     case .nodeChunk: return nodeCalls.item(frame.id, frame.payload)
     case .cancel:
       calls.cancel(frame.id)

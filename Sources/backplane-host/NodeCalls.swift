@@ -79,13 +79,24 @@ final class NodeCalls: @unchecked Sendable {
   }
 
   func item(_ id: UInt64, _ payload: UnsafeRawBufferPointer) -> Bool {
-    let place = place(id)
-    guard id != 0, words[place].load(ordering: .acquiring) == id else { return true }
-    let completion = (entries + place).pointee.completion
+    guard isOpen(id) else { return true }
+    let completion = (entries + place(id)).pointee.completion
     return ReceivedNodeCall.item(payload) { item in
       completion.chunk?(completion.context, UnsafeRawPointer(item).assumingMemoryBound(to: bp_chunk.self))
     }
   }
+
+  /// One item of a subscription.
+  func feedItem(_ id: UInt64, _ payload: UnsafeRawBufferPointer) -> Bool {
+    guard isOpen(id) else { return true }
+    let completion = (entries + place(id)).pointee.completion
+    return ReceivedNodeCall.feedItem(payload) { item in
+      completion.chunk?(completion.context, UnsafeRawPointer(item).assumingMemoryBound(to: bp_chunk.self))
+    }
+  }
+
+  /// The plugin has such a call open.
+  func isOpen(_ id: UInt64) -> Bool { id != 0 && words[place(id)].load(ordering: .acquiring) == id }
 
   static func fail(_ completion: bp_completion, _ shape: ResultShape, _ code: bp_code, _ message: StaticString) {
     BareResult.with(shape, code, message, isRetryable: true) { completion.complete(completion.context, $0) }

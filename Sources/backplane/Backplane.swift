@@ -32,7 +32,7 @@ struct Backplane: AsyncParsableCommand {
       Serve.self, Reload.self, Rollback.self, Upgrade.self, Status.self, History.self, Backend.self, Generations.self,
       QuarantineCommand.self, Plugin.self, Schema.self, Config.self, Receive.self,
       Read.self, List.self,
-      Delete.self,
+      Delete.self, Send.self, Keys.self, Sign.self, Verify.self, Encrypt.self, Decrypt.self,
     ])
 
   fileprivate static func runToExit() async -> Never {

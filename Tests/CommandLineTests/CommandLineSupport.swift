@@ -10,7 +10,8 @@ struct CommandLineRun {
   let error: String
 
   static func run(
-    _ arguments: [String], environment: [String: String] = [:], directory: String? = nil, input: String = ""
+    _ arguments: [String], environment: [String: String] = [:], directory: String? = nil, input: String = "",
+    executable: URL = executable
   ) async throws -> CommandLineRun {
     let process = Process()
     process.executableURL = executable
@@ -41,7 +42,7 @@ struct CommandLineRun {
   }
 
   /// The test's own binary lies in the folder that the build put `backplane` into.
-  private static var executable: URL {
+  static var executable: URL {
     var folder = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent()
     if let image = ProcessInfo.processInfo.arguments.first(where: { $0.hasSuffix(".xctest") }) {
       folder = URL(fileURLWithPath: image).resolvingSymlinksInPath().deletingLastPathComponent()

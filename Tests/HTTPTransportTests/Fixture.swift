@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import TransportSupport
 
 @testable import HTTPTransport
 @testable import PluginAPI

@@ -1,5 +1,6 @@
 import PluginAPI
 import Testing
+import TransportSupport
 
 @testable import HTTPTransport
 

@@ -486,3 +486,66 @@ import Testing
     }
   }
 }
+
+@Suite struct FeedWireTests {
+  @Test func aSubscriptionArrivesAsItWasSent() throws {
+    let sent = withViews(["mutable://open/a", "10.0.0.1:99"]) { views in
+      caught { connection in
+        var call = bp_call()
+        call.trace_id_low = 3
+        call.peer = views[1]
+        var request = bp_subscribe(
+          size: UInt32(MemoryLayout<bp_subscribe>.size), flags: BP_SUBSCRIBE_WITHOUT_DATA, prefix: views[0],
+          epoch: .max, position: 1 << 40, credits: 7, reserved: 0)
+        #expect(connection.sendSubscribe(9, call, &request) == .sent)
+        #expect(connection.sendGrantNode(9, credits: .max) == .sent)
+      }
+    }
+    #expect(sent.map(\.kind) == [.nodeSubscribe, .grantNode] && sent.map(\.id) == [9, 9])
+    let guarded = GuardedPayload(sizeMax: 4096)
+    let (call, request) = try #require(ReceivedNodeCall.subscribe(guarded.hold(sent[0].payload)))
+    #expect(call.trace_id_low == 3 && text(call.peer) == "10.0.0.1:99")
+    #expect(request.flags == BP_SUBSCRIBE_WITHOUT_DATA && request.credits == 7)
+    #expect(request.epoch == .max && request.position == 1 << 40 && text(request.prefix) == "mutable://open/a")
+    #expect(ReceivedNodeCall.number(guarded.hold(sent[1].payload)) == UInt64(UInt32.max))
+    for count in 0..<sent[0].payload.count {
+      #expect(ReceivedNodeCall.subscribe(guarded.hold(Array(sent[0].payload.prefix(count)))) == nil)
+    }
+  }
+
+  @Test func anItemArrivesAsItWasSent() {
+    let sent = withViews(["mutable://open/a", "data"]) { views in
+      caught { connection in
+        var item = bp_feed_item()
+        item.flags = BP_FEED_GAP
+        item.verb = BP_VERB_DELETE
+        item.content = BP_CONTENT_BYTES
+        item.epoch = 1
+        item.position = 2
+        item.ts_ms = 3
+        item.version = 4
+        item.uri = views[0]
+        item.data = views[1]
+        #expect(connection.sendFeedItem(5, &item) == .sent)
+      }
+    }
+    #expect(sent.map(\.kind) == [.feedItem] && sent[0].id == 5)
+    let guarded = GuardedPayload(sizeMax: 4096)
+    var wasCalled = false
+    let isSound = ReceivedNodeCall.feedItem(guarded.hold(sent[0].payload)) { item in
+      wasCalled = true
+      let item = item.pointee
+      #expect(item.chunk.count == 1 && Int(item.chunk.size) == MemoryLayout<bp_feed_item>.size)
+      #expect(item.flags == BP_FEED_GAP && item.verb == BP_VERB_DELETE && item.content == BP_CONTENT_BYTES)
+      #expect(item.epoch == 1 && item.position == 2 && item.ts_ms == 3 && item.version == 4)
+      #expect(text(item.uri) == "mutable://open/a" && text(item.data) == "data")
+    }
+    #expect(isSound && wasCalled)
+    for count in 0..<sent[0].payload.count {
+      let isTaken = ReceivedNodeCall.feedItem(guarded.hold(Array(sent[0].payload.prefix(count)))) { _ in
+        Issue.record("called")
+      }
+      #expect(!isTaken)
+    }
+  }
+}

@@ -271,4 +271,43 @@ func encrypt(_ text: [UInt8], to pair: X25519.KeyPair) throws -> EncryptedPayloa
       #expect(!opened.verification.isByAll && !opened.verification.isByAnyone)
     }
   }
+
+  /// Whatever is done to it, what is read is what was encrypted, or nothing.
+  @Test func fuzz() throws {
+    var generator = SeededGenerator(state: 9)
+    let text = Array(text(try encrypt(plain, to: pair)).utf8)
+    let pieces = ["{", "}", ",", ":", "\"", "\\", "=", "A", "null", "1", "data", "\u{0}", "é"]
+    var read = 0
+    for _ in 0..<10_000 {
+      var changed = text
+      let place = Int.random(in: 0..<changed.count, using: &generator)
+      switch Int.random(in: 0..<3, using: &generator) {
+      case 0: changed[place] = UInt8.random(in: 0...255, using: &generator)
+      case 1: changed.remove(at: place)
+      default: changed.insert(contentsOf: pieces.randomElement(using: &generator)?.utf8 ?? "".utf8, at: place)
+      }
+      try changed.withUnsafeBytes { changed in
+        guard case .success(let value) = JSONScanner().scan(changed) else { return }
+        do {
+          let opened = try EncryptedPayload(value).decrypt(with: pair)
+          read += 1
+          try #require(opened == plain)
+        } catch is EncryptionError {}
+      }
+    }
+    #expect(read > 10)
+  }
+}
+
+/// The same numbers each run (Steele and Vigna's SplitMix64).
+private struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var word = state
+    word = (word ^ word >> 30) &* 0xBF58_476D_1CE4_E5B9
+    word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
+    return word ^ word >> 31
+  }
 }

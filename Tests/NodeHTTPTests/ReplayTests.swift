@@ -1,6 +1,17 @@
 import Foundation
 import NodeTesting
+import TLSTesting
 import Testing
+
+/// Whatever carries a request and its answer.
+protocol Requester {
+  func request(
+    _ method: String, _ path: String, headers: [String: String], body: [UInt8]?
+  ) throws -> HTTPConnection.Answer
+}
+
+extension HTTPConnection: Requester {}
+extension NIOClient: Requester {}
 
 /// The 253 recorded exchanges of the reference node against a real one, in order and on one connection.
 @Suite struct ReplayTests {
@@ -28,6 +39,21 @@ import Testing
     }
   }
 
+  /// The answers do not depend on what carries them.
+  @Test(arguments: [(false, true), (true, false), (true, true)])
+  func aMemoryNodeAnswersTheSame(hasTLS: Bool, isHTTP2: Bool) throws {
+    let certificates = try hasTLS ? Certificates() : nil
+    let node = try SecureNode.start(try certificates?.issue("server"), authority: certificates?.authority)
+    let tls = certificates.map { NIOClient.TLS(authority: $0.authority) }
+    let client = try NIOClient(port: node.port, tls: tls, http2: isHTTP2)
+    #expect(client.negotiated == (hasTLS ? isHTTP2 ? "h2" : "http/1.1" : nil))
+    let order = OurAnswers.memory
+    let ours = OurAnswers.choices(order).merging(OurAnswers.corrections(order)) { $1 }
+    #expect(try replay(try Exchange.all(), client, ours) { $0.expected } == 253 - ours.count)
+    #expect(client.isOpen)
+    withExtendedLifetime(client) { #expect(node.stop() == 0) }
+  }
+
   /// A list's text with its items by the bytes of their URIs.
   private func sorted(_ text: [UInt8]) throws -> [UInt8] {
     var value = try #require(try JSONSerialization.jsonObject(with: Data(text)) as? [String: Any])
@@ -46,17 +72,17 @@ import Testing
     #expect(Set(exchanges.filter(\.isDefect).map(\.number)) == Set(corrections.keys), "every defect has our answer")
     let node = try NodeProcess(environment: ["BACKEND_URL": backend])
     #expect(
-      try replay(exchanges, node, choices.merging(corrections) { $1 }, expected) == 253 - choices.count
+      try replay(
+        exchanges, try HTTPConnection(port: node.port), choices.merging(corrections) { $1 }, expected) == 253 - choices.count
         - corrections.count)
     #expect(node.stop() == 0)
   }
 
   /// How many exchanges outside `ours` are equal.
   private func replay(
-    _ exchanges: [Exchange], _ node: NodeProcess, _ ours: [Int: OurAnswers.Choice],
+    _ exchanges: [Exchange], _ client: some Requester, _ ours: [Int: OurAnswers.Choice],
     _ expected: (Exchange) throws -> Exchange.Expected
   ) throws -> Int {
-    let client = try HTTPConnection(port: node.port)
     var equal = 0
     for exchange in exchanges {
       let answer = try client.request(
@@ -74,8 +100,8 @@ import Testing
   }
 
   /// HEAD has GET's head. (The peer says 0 for JSON; the true length is what HTTP asks for.)
-  private func compareHead(_ exchange: Exchange, _ get: HTTPConnection.Answer, _ client: HTTPConnection) throws {
-    let head = try client.request("HEAD", exchange.path, headers: exchange.headers)
+  private func compareHead(_ exchange: Exchange, _ get: HTTPConnection.Answer, _ client: some Requester) throws {
+    let head = try client.request("HEAD", exchange.path, headers: exchange.headers, body: nil)
     #expect(head.status == get.status, "HEAD \(exchange.path)")
     for name in Exchange.recordedHeaders + ["content-type", "content-length"] {
       #expect(head.headers[name] == get.headers[name], "HEAD \(exchange.path), \(name)")

@@ -19,7 +19,7 @@ public enum BuiltProducts {
   public static let bundled = ["backend-memory", "backend-sqlite", "schema-permissive", "transport-http"]
 
   /// Bundled too, but dropped in only by the tests that are about them: a node stages everything that lies there.
-  public static let occasional = ["backend-http", "backend-mongodb", "schema-rules"]
+  public static let occasional = ["backend-http", "backend-mongodb", "schema-b3nd", "schema-rules"]
 }
 
 /// A folder of its own for one test, removed with it.

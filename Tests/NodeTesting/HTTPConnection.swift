@@ -12,6 +12,12 @@ public final class HTTPConnection {
     public var json: Any? { try? JSONSerialization.jsonObject(with: Data(body), options: .fragmentsAllowed) }
     /// The server will close the connection.
     public var closes: Bool { headers["connection"]?.lowercased() == "close" }
+
+    public init(status: Int, headers: [String: String], body: [UInt8]) {
+      self.status = status
+      self.headers = headers
+      self.body = body
+    }
   }
 
   public enum Trouble: Error, Equatable {
@@ -87,8 +93,21 @@ public final class HTTPConnection {
   /// Ends our side.
   public func endSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 
+  /// Takes little into its receive buffer: whoever writes to it notices soon that nobody reads.
+  public func shrinkReceiveBuffer() {
+    var size: Int32 = 4096
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  /// How long sending may wait for the other side to read.
+  public func setSendTimeout(milliseconds: Int) {
+    var time = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   /// Reads one whole answer.
-  public func readAnswer(hasBody: Bool = true) throws -> Answer {
+  /// - Parameter mayUpgrade: what follows a 101 is another protocol's.
+  public func readAnswer(hasBody: Bool = true, mayUpgrade: Bool = false) throws -> Answer {
     received = 0
     let head = try readHead()
     var lines = head.components(separatedBy: "\r\n")
@@ -101,7 +120,7 @@ public final class HTTPConnection {
     }
     if status == 100 { return try readAnswer(hasBody: hasBody) }
     var body: [UInt8] = []
-    if hasBody, status != 204, status != 304 {
+    if hasBody, status != 204, status != 304, !(mayUpgrade && status == 101) {
       if let length = headers["content-length"].flatMap({ Int($0) }) {
         body = try take(length)
       } else if headers["transfer-encoding"] == "chunked" {
@@ -151,6 +170,9 @@ public final class HTTPConnection {
       try fill()
     }
   }
+
+  /// Exactly `count` bytes, for a protocol that is not HTTP.
+  public func readBytes(_ count: Int) throws -> [UInt8] { try take(count) }
 
   private func take(_ count: Int) throws -> [UInt8] {
     while buffer.count < count { try fill() }

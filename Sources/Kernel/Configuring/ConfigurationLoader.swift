@@ -59,7 +59,7 @@ public enum ConfigurationLoader {
       name: settings.text("node.name"),
       writePolicy: NodeConfiguration.WritePolicy(rawValue: settings.text("node.write_policy"))!,
       slots: ordered, directories: directories, limits: limits(settings), repair: repair(settings),
-      reload: reload(settings),
+      feed: feed(settings), reload: reload(settings),
       quarantinePolicy: Quarantine.Policy(rawValue: settings.text("quarantine.policy"))!,
       watchdog: NodeConfiguration.Watchdog(callTimeoutMs: settings.integer("watchdog.call_timeout_ms")),
       log: log(settings))
@@ -185,6 +185,13 @@ public enum ConfigurationLoader {
     NodeConfiguration.Repair(
       journalSizeBytesMax: settings.integer("repair.journal_size_bytes_max"),
       batchUnitsMax: settings.integer("repair.batch_units_max"))
+  }
+
+  private static func feed(_ settings: ScalarSettings) -> NodeConfiguration.Feed {
+    NodeConfiguration.Feed(
+      recordsMax: settings.integer("feed.records_max"), sizeBytesMax: settings.integer("feed.size_bytes_max"),
+      itemSizeBytesMax: settings.integer("feed.item_size_bytes_max"),
+      subscriptionsMax: settings.integer("feed.subscriptions_max"), retainMs: settings.integer("feed.retain_ms"))
   }
 
   private static func reload(_ settings: ScalarSettings) -> NodeConfiguration.Reload {

@@ -10,6 +10,7 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   public var directories: Directories
   public var limits: Limits
   public var repair: Repair
+  public var feed: Feed
   public var reload: Reload
   /// What becomes of a slot whose plugin's file has crashed the node.
   public var quarantinePolicy: Quarantine.Policy
@@ -85,6 +86,20 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
     public var journalSizeBytesMax: Int
     /// Most writes that are replayed at a time.
     public var batchUnitsMax: Int
+  }
+
+  /// What is kept of accepted messages for those who subscribe to them.
+  public struct Feed: Sendable, Equatable, Codable {
+    /// Writes kept.
+    public var recordsMax: Int
+    /// What they may take, in bytes.
+    public var sizeBytesMax: Int
+    /// Data larger than this is announced without it, in bytes.
+    public var itemSizeBytesMax: Int
+    /// Open subscriptions of all transports.
+    public var subscriptionsMax: Int
+    /// How long the writes are kept when the last subscription has gone, in milliseconds.
+    public var retainMs: Int
   }
 
   /// How a reload waits. All times in milliseconds.

@@ -119,6 +119,21 @@ public enum SettingCatalog {
       "repair.batch_units_max", .integer(1...100_000), default: "512", unit: "writes",
       "Most writes of a repair journal that are replayed at a time."),
     Setting(
+      "feed.records_max", .integer(1...16_777_216), default: "65536", unit: "writes",
+      "Most accepted writes that are kept for subscribers; one that is further behind is told of a gap."),
+    Setting(
+      "feed.size_bytes_max", .integer(65_536...17_179_869_184), default: "33554432", unit: "bytes",
+      "Most bytes that these writes may take."),
+    Setting(
+      "feed.item_size_bytes_max", .integer(0...1_073_741_824), default: "1048576", unit: "bytes",
+      "Largest data that subscribers get; larger is announced without data."),
+    Setting(
+      "feed.subscriptions_max", .integer(0...10_000_000), default: "100000", unit: "subscriptions",
+      "Most open subscriptions of all transports."),
+    Setting(
+      "feed.retain_ms", .integer(0...86_400_000), default: "300000", unit: "ms",
+      "How long the writes are kept when nobody subscribes any more, so that a client can come back."),
+    Setting(
       "reload.settle_ms", .integer(0...60_000), default: "250", unit: "ms",
       "How long a dropped file must be unchanged before it is taken."),
     Setting(
@@ -196,7 +211,7 @@ public enum SettingCatalog {
   ]
 
   static let byKey = Dictionary(uniqueKeysWithValues: all.map { ($0.key, $0) })
-  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `reload`, `isolation`,
+  /// The mappings of the file that hold settings: `node`, `directories`, `limits`, `repair`, `feed`, `reload`, `isolation`,
   /// `quarantine`, `watchdog`, `log`.
   static let sections = Set(all.map { String($0.key.prefix { $0 != "." }) })
   /// Variables that begin with BACKPLANE_ and are not settings.

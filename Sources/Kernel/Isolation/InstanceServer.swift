@@ -73,6 +73,7 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     let shape: ResultShape
     let received: ReceivedCall
     let message: MessageViews?
+    let unit: Unchecked<UnsafeMutablePointer<bp_unit>>?
     let target: Instance
     let lease: Lease?
     /// It is inside the target's fence until it completes.
@@ -86,6 +87,7 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
       shape = waiting.shape
       received = waiting.received
       message = waiting.message
+      unit = waiting.unit
       isFenced = waiting.operation == .apply && lease != nil
     }
   }
@@ -98,7 +100,7 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     case .apply:
       guard let (received, unit) = ReceivedCall.unit(&frame, staysInFrame: false) else { return false }
       let request = Unchecked(unit)
-      return serve(frame.id, .apply, .write, received) { instance, token in
+      return serve(frame.id, .apply, .write, received, unit: request) { instance, token in
         request.value.pointee.token = token
         instance.backend?.pointee.apply(instance.pointer, request.value, 1)
       }
@@ -172,15 +174,19 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     let shape: ResultShape
     let received: ReceivedCall
     let message: MessageViews?
+    /// What it applies.
+    let unit: Unchecked<UnsafeMutablePointer<bp_unit>>?
     let submit: @Sendable (Instance, bp_token) -> Void
   }
 
   private func serve(
     _ remote: bp_token, _ operation: Operation, _ shape: ResultShape, _ received: ReceivedCall,
-    _ message: MessageViews? = nil, _ submit: @escaping @Sendable (Instance, bp_token) -> Void
+    _ message: MessageViews? = nil, unit: Unchecked<UnsafeMutablePointer<bp_unit>>? = nil,
+    _ submit: @escaping @Sendable (Instance, bp_token) -> Void
   ) -> Bool {
     let waiting = Waiting(
-      remote: remote, operation: operation, shape: shape, received: received, message: message, submit: submit)
+      remote: remote, operation: operation, shape: shape, received: received, message: message, unit: unit,
+      submit: submit)
     switch operation {
     // State goes to the instance that was made for it, before anything is published.
     case .exportState, .importState: begin(waiting, at: instance, nil)
@@ -250,6 +256,9 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
         // Before the answer goes out: the other side may use its token's place again at once.
         _ = call.server.open.withLock { $0.removeValue(forKey: call.token) }
         if call.isFenced { call.target.fence?.leave() }
+        if let unit = call.unit?.value.pointee, result!.pointee.code == BP_OK {
+          call.target.kernel.feed.appendGap(UnsafeBufferPointer(start: unit.ops, count: Int(unit.ops_count)))
+        }
         _ = call.server.connection.sendCompleted(call.token, call.shape, result!, message: call.message)
         call.received.release(call.server.connection)
         if let lease = call.lease { call.target.kernel.ring.release(lease) }

@@ -429,6 +429,7 @@ final class ProxyPlugin: @unchecked Sendable {
       Answers.with(failure, as: bp_list_result.self) { CallSlab.shared.revoke(token, $0) }
     }
     instance.kernel.requests.cancelAll(of: instance)
+    instance.kernel.feed.cancelAll(of: instance.handle)
     return tokens.count
   }
 

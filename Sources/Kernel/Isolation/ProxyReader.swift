@@ -50,6 +50,12 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
           NodeTable.pointer.pointee.read_multi(handle, &call, $0.baseAddress, UInt32($0.count), completion)
         }
       }
+    case .nodeSubscribe: return subscribe(frame)
+    case .grantNode:
+      guard let credits = ReceivedNodeCall.number(frame.payload) else { return false }
+      let token = link.forwardedToken(frame.id)
+      if token != 0 { _ = HostTable.pointer.pointee.grant(handle, token, UInt32(truncatingIfNeeded: credits)) }
+      return true
     case .cancelNode:
       let token = link.forwardedToken(frame.id)
       if token != 0 { HostTable.pointer.pointee.cancel(handle, token) }
@@ -103,17 +109,23 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
     let link: Link
     let id: UInt64
     let shape: ResultShape
-    init(_ link: Link, _ id: UInt64, _ shape: ResultShape) {
+    let owner: bp_instance
+    let feed: Feed
+    init(_ link: Link, _ id: UInt64, _ shape: ResultShape, _ instance: Instance) {
       self.link = link
       self.id = id
       self.shape = shape
+      owner = instance.handle
+      feed = instance.kernel.feed
     }
   }
 
   @inline(__always)
-  private func forward(_ id: UInt64, _ shape: ResultShape, _ submit: (bp_completion) -> bp_token) -> Bool {
+  private func forward(
+    _ id: UInt64, _ shape: ResultShape, chunk: Chunk? = nil, _ submit: (bp_completion) -> bp_token
+  ) -> Bool {
     guard link.beginForwarded(id) else { return false }
-    let call = ForwardedCall(link, id, shape)
+    let call = ForwardedCall(link, id, shape, instance)
     let completion = bp_completion(
       context: Unmanaged.passRetained(call).toOpaque(),
       complete: { context, result in
@@ -122,7 +134,7 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
         call.link.endForwarded(call.id)
         _ = call.link.connection.sendNodeCompleted(call.id, call.shape, result!)
       },
-      chunk: { context, chunk in
+      chunk: chunk ?? { context, chunk in
         let call = Unmanaged<ForwardedCall>.fromOpaque(context!).takeUnretainedValue()
         call.link.connection.sendNodeItem(
           call.id, UnsafeRawPointer(chunk!).assumingMemoryBound(to: bp_read_item.self))
@@ -137,6 +149,27 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
     }
     link.forwarded(id, as: submit(completion))
     return true
+  }
+
+  private typealias Chunk = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<bp_chunk>?) -> Void
+
+  private func subscribe(_ frame: Frame) -> Bool {
+    guard let (call, request) = ReceivedNodeCall.subscribe(frame.payload) else { return false }
+    let chunk: Chunk = { context, chunk in
+      let call = Unmanaged<ForwardedCall>.fromOpaque(context!).takeUnretainedValue()
+      call.link.connection.sendFeedItem(
+        call.id, UnsafeRawPointer(chunk!).assumingMemoryBound(to: bp_feed_item.self))
+      // What was granted comes, whatever it takes; a process that does not read it gets no more. It knows its place.
+      guard call.link.connection.isFull else { return }
+      call.feed.end(
+        call.owner, call.link.forwardedToken(call.id), BP_RESOURCE_EXHAUSTED,
+        "too many bytes wait for this plugin's process (isolation.waiting_size_bytes_max): subscribe again")
+    }
+    return forward(frame.id, .plain, chunk: chunk) { completion in
+      var call = call
+      var request = request
+      return FeedTable.pointer.pointee.subscribe(handle, &call, &request, completion)
+    }
   }
 
   private func receive(_ frame: inout Frame) -> Bool {

@@ -43,6 +43,7 @@ enum KernelMetrics {
       "backplane_requests_parked_refused",
       help: "Requests that were refused because as many were parked as may (limits.parked_requests_max).",
       kernel.lot.refused.load(ordering: .relaxed))
+    FeedMetrics.add(kernel.feed, &metrics)
     metrics.gauge(
       "backplane_slots_on_probation", help: "Replaced slots that are compared with their predecessor.",
       Double(kernel.slotsOnProbation.load(ordering: .relaxed)))

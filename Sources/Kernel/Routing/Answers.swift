@@ -55,7 +55,7 @@ enum Answers {
 }
 
 /// A failed call, copied out of its result.
-struct CallFailure: Sendable {
+struct CallFailure: Error {
   var code: bp_code
   var message: String
   var isRetryable = false

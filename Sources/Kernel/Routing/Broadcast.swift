@@ -5,9 +5,10 @@ import Synchronization
 ///
 /// With one backend that is a call and its answer. With several, units that touch the same record go one after the
 /// other (`WriteOrder`), and what a backend missed of an acknowledged write is on record (`Backlog`) before the
-/// acknowledgement.
+/// acknowledgement. So it is with one backend while somebody subscribes to accepted messages: the order in which
+/// completions come back from a backend is not the one in which it made the changes.
 final class Broadcast: @unchecked Sendable {
-  // @unchecked: `version`, `ticket` and the ops' conditions are written before the first leg is submitted, on the
+  // @unchecked: `version`, `began` and the ops' conditions are written before the first leg is submitted, on the
   // thread whose turn it is; the rest is constant or under a lock.
 
   enum Outcome {
@@ -52,8 +53,12 @@ final class Broadcast: @unchecked Sendable {
   private let arena: Arena
   private let timestampMs: UInt64
   private var version: UInt64
-  /// Others may get the same records at the same time, or not get them at all.
+  /// Others may get the same records at the same time, or not get them at all; or somebody wants to know the order.
   private let isComposite: Bool
+  /// No other unit of the same records is under way with it, unless that one is not in line.
+  private var isInLine = false
+  /// The feed's position when it went out; 0: nobody subscribed.
+  private var began: UInt64 = 0
   private var isConditional = false
   private let legs: Mutex<Legs>
   private let place = Mutex<Place>(.none)
@@ -81,7 +86,7 @@ final class Broadcast: @unchecked Sendable {
     self.arena = arena
     self.timestampMs = timestampMs
     self.version = version
-    isComposite = backends.count > 1 || backends[0].isBehind
+    isComposite = backends.count > 1 || backends[0].isBehind || kernel.feed.isActive
     legs = Mutex(
       Legs(
         outcomes: Array(repeating: nil, count: backends.count),
@@ -111,6 +116,7 @@ final class Broadcast: @unchecked Sendable {
     }
     request.register()
     if mayBePartOfARing { return begin() }
+    isInLine = true
     let uris = ops.count == 1 ? [Array(ops[0].uri.bytes)] : Array(Set(ops.map { Array($0.uri.bytes) }))
     let ticket = kernel.writeOrder.enter(uris) { self.begin() }
     let isOver = place.withLock { place in
@@ -133,6 +139,7 @@ final class Broadcast: @unchecked Sendable {
     // Drawn now, so that the order of the versions of a record is the order in which backends get them.
     let provisional = version
     version = kernel.versions.next(nowMs: timestampMs)
+    began = kernel.feed.position
     for index in ops.indices where ops[index].condition == BP_IF_VERSION && ops[index].if_version == provisional {
       ops[index].if_version = version
     }
@@ -418,9 +425,25 @@ final class Broadcast: @unchecked Sendable {
       return request.applied(.refused(givenUp ?? failure ?? .noBackend))
     }
     let outcome = Outcome.accepted(durability: durability, isAbsentEverywhere: isAbsentEverywhere)
-    record(misses(decided.outcomes), decided.passages, accepted: accepted, outcome)
+    let misses = misses(decided.outcomes)
+    // Whether it is accepted is only known when what was missed is on record, and the feed has to be told before the
+    // next change of the record.
+    let staysInLine = !misses.isEmpty && kernel.feed.isActive
+    record(misses, decided.passages, accepted: accepted, outcome, leaving: staysInLine)
     for index in decided.idle { backends[index].backlog.leave() }
-    leavePlace()
+    if !staysInLine { leavePlace() }
+  }
+
+  /// Tells those who subscribe to accepted messages, and then whoever wrote.
+  private func acknowledge(_ outcome: Outcome) {
+    // A delete of what was nowhere has changed nothing.
+    if kernel.feed.isActive, case .accepted(_, let isAbsentEverywhere) = outcome,
+      !(isAbsentEverywhere && ops.count == 1 && ops[0].verb == BP_VERB_DELETE)
+    {
+      kernel.feed.append(
+        UnsafeBufferPointer(ops), timestampMs: timestampMs, version: version, began: began, isOrdered: isInLine)
+    }
+    request.applied(outcome)
   }
 
   private struct Decided {
@@ -446,10 +469,13 @@ final class Broadcast: @unchecked Sendable {
   }
 
   /// Puts what was missed on record, and only then acknowledges.
+  ///
+  /// - Parameter leaving: it leaves its place in line after that.
   private func record(
-    _ misses: [(index: Int, reason: String)], _ passages: [Backlog.Passage], accepted: Int, _ outcome: Outcome
+    _ misses: [(index: Int, reason: String)], _ passages: [Backlog.Passage], accepted: Int, _ outcome: Outcome,
+    leaving: Bool
   ) {
-    guard !misses.isEmpty else { return request.applied(outcome) }
+    guard !misses.isEmpty else { return acknowledge(outcome) }
     let record = MissedUnit.record(UnsafeBufferPointer(ops), timestampMs: timestampMs, version: version)
     let recording = Recording(misses.count)
     for (index, reason) in misses {
@@ -457,7 +483,8 @@ final class Broadcast: @unchecked Sendable {
         backends[index], record, timestampMs: timestampMs, reason: reason, passages[index]
       ) { [self] failed in
         guard recording.ended(failed) else { return }
-        guard let problem = recording.problem else { return request.applied(outcome) }
+        defer { if leaving { leavePlace() } }
+        guard let problem = recording.problem else { return acknowledge(outcome) }
         request.applied(
           .refused(
             CallFailure(

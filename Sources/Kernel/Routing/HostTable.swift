@@ -14,9 +14,15 @@ enum HostTable {
         emit: { instance, token, chunk in CallSlab.shared.emit(instance, token, chunk!) },
         cancel: { handle, token in
           guard let instance = InstanceRegistry.shared.find(handle) else { return }
+          if token & Feed.mark == Feed.mark { return instance.kernel.feed.cancel(handle, token) }
           instance.kernel.requests.cancel(instance, token)
         },
-        grant: { _, _, _ in BP_CLOSED },
+        grant: { handle, token, credits in
+          guard token & Feed.mark == Feed.mark, let instance = InstanceRegistry.shared.find(handle) else {
+            return BP_CLOSED
+          }
+          return instance.kernel.feed.grant(handle, token, credits)
+        },
         log: { handle, level, message, fields, count in
           guard let instance = InstanceRegistry.shared.find(handle) else { return }
           instance.kernel.log.plugin(instance, level: level, message, fields, Int(count))
@@ -37,11 +43,12 @@ enum HostTable {
   }()
 
   /// What `find` knows.
-  static let extensions = ["backplane.node/1", "backplane.observe/1", "backplane.listener/1"]
+  static let extensions = ["backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id]
 
   private static func find(_ id: bp_view) -> UnsafeRawPointer? {
     switch id.text {
     case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)
+    case FeedTable.id: UnsafeRawPointer(FeedTable.pointer)
     case "backplane.observe/1": UnsafeRawPointer(ObserveTable.pointer)
     case "backplane.listener/1": UnsafeRawPointer(ListenerTable.pointer)
     default: nil

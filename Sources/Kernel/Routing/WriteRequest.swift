@@ -9,9 +9,10 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   // @unchecked: the judging part runs one step at a time, each after the completion of the one before; `ops` is final
   // when the broadcast is made; the rest is atomic or under a lock.
 
-  /// schema.h: how deep verdicts may ask for further judgement, and how many ops a message may come to.
+  /// schema.h: how deep verdicts may ask for further judgement, and how many ops a message may come to: an envelope and
+  /// 100,000 outputs.
   static let depthMax: UInt32 = 16
-  static let opsMax = 100_000
+  static let opsMax = 100_001
 
   let caller: Instance
   let lease: Lease
@@ -120,7 +121,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       guard ops.count < WriteRequest.opsMax else {
         return finish(
           CallFailure(
-            code: BP_RESOURCE_EXHAUSTED, "the message comes to more than \(WriteRequest.opsMax) writes"))
+            code: BP_REJECTED, "the message comes to more than \(WriteRequest.opsMax) writes"))
       }
       guard step(next) else { return }
     }
@@ -280,7 +281,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
     }
     guard Int(given.ops_count) + ops.count + pending.count <= WriteRequest.opsMax else {
       return CallFailure(
-        code: BP_RESOURCE_EXHAUSTED, "the message comes to more than \(WriteRequest.opsMax) writes")
+        code: BP_REJECTED, "the message comes to more than \(WriteRequest.opsMax) writes")
     }
     let stride = Int(first.pointee.size)
     guard stride >= MemoryLayout<bp_op>.size else {

@@ -139,6 +139,13 @@ public final class CallBenchmark {
   // MARK: The toy
 
   private static func instance(_ kind: SlotConfiguration.Kind, _ kernel: KernelContext) throws -> Instance {
+    try instance(kind, kernel, entry: entry)
+  }
+
+  /// A slot with an image of nothing but this entry.
+  static func instance(
+    _ kind: SlotConfiguration.Kind, _ kernel: KernelContext, entry: UnsafePointer<bp_entry>
+  ) throws -> Instance {
     let slot = SlotConfiguration(
       name: kind.rawValue, kind: kind, plugin: nil, pluginPath: nil, scheme: nil, order: 0, json: "{}",
       redactedJSON: "{}", origins: [:])

@@ -127,6 +127,7 @@ enum LifeCycle {
     let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
     while true {
       instance.kernel.requests.cancelAll(of: instance)
+      instance.kernel.feed.cancelAll(of: instance.handle)
       if instance.outgoing.load(ordering: .acquiring) == 0 { return true }
       guard Clock.monotonicNs() < patienceNs else {
         wedge(instance, "its calls to the host")

@@ -26,14 +26,16 @@ final class HostCore: Sendable {
   let instance: bp_instance
   let slot: String
   let node: any TestNode
+  let feed: ScriptedFeed
   /// In a probe host extensions answer BP_UNAVAILABLE.
   let isProbe: Bool
   let state: Mutex<State>
 
-  init(instance: bp_instance, slot: String, node: any TestNode, isProbe: Bool) {
+  init(instance: bp_instance, slot: String, node: any TestNode, feed: ScriptedFeed, isProbe: Bool) {
     self.instance = instance
     self.slot = slot
     self.node = node
+    self.feed = feed
     self.isProbe = isProbe
     state = Mutex(State(calls: CallSlab(instance: instance)))
   }

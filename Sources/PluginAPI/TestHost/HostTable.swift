@@ -52,10 +52,12 @@ enum HostTable {
         },
         cancel: { instance, token in
           guard let core = HostRegistry.find(instance, "cancel") else { return }
+          if core.feed.cancel(core, token) { return }
           core.state.withLock { $0.hostCalls[token] }?.cancel()
         },
         grant: { instance, token, credits in
-          HostRegistry.find(instance, "grant")?.grant(token, credits) ?? BP_CLOSED
+          guard let core = HostRegistry.find(instance, "grant") else { return BP_CLOSED }
+          return core.feed.grant(core, token, credits) ?? core.grant(token, credits)
         },
         log: { instance, level, message, fields, count in
           HostRegistry.find(instance, "log")?.log(level, message, UnsafeBufferPointer(start: fields, count: Int(count)))
@@ -77,6 +79,7 @@ enum HostTable {
           guard HostRegistry.find(instance, "extension") != nil else { return nil }
           if id.equals("backplane.node/1") { return UnsafeRawPointer(NodeTable.pointer) }
           if id.equals("backplane.listener/1") { return UnsafeRawPointer(ListenerTable.pointer) }
+          if id.equals("backplane.feed/1") { return UnsafeRawPointer(FeedTable.pointer) }
           if id.equals("backplane.observe/1") { return UnsafeRawPointer(ObserveTable.pointer) }
           return nil
         }))

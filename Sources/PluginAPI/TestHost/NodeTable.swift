@@ -242,5 +242,6 @@ extension HostCore {
       task.cancel()
       await task.value
     }
+    await feed.endAll(of: self)
   }
 }

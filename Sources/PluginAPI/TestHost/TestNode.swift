@@ -67,8 +67,13 @@ public final class InMemoryNode: TestNode {
 
   private let state = Mutex(State())
   private let listed: [String]
+  private let feed: ScriptedFeed?
 
-  public init(programs: [String] = []) { listed = programs }
+  /// - Parameter feed: is told of every write that is accepted.
+  public init(programs: [String] = [], feed: ScriptedFeed? = nil) {
+    listed = programs
+    self.feed = feed
+  }
 
   /// All records by URI.
   public var records: [String: Record] {
@@ -94,7 +99,9 @@ public final class InMemoryNode: TestNode {
     guard let uri = normalise(uri) else { throw Failure.invalid("'\(uri)' is not a URI") }
     if let refusal = state.withLock({ $0.refusal }) { throw refusal }
     put(uri, data, content)
-    return WriteOutcome(durability: .memory, timestampMs: state.withLock { $0.clock })
+    let clock = state.withLock { $0.clock }
+    feed?.publish(uri, data, content, timestampMs: clock, version: clock)
+    return WriteOutcome(durability: .memory, timestampMs: clock)
   }
 
   public func read(_ uri: String, _ call: NodeCall) throws -> Record? {
@@ -117,10 +124,14 @@ public final class InMemoryNode: TestNode {
 
   public func remove(_ uri: String, _ call: NodeCall) throws -> WriteOutcome? {
     guard let uri = normalise(uri) else { throw Failure.invalid("'\(uri)' is not a URI") }
-    return state.withLock { state in
+    let clock = state.withLock { state -> UInt64? in
       guard state.records.removeValue(forKey: uri) != nil else { return nil }
-      return WriteOutcome(durability: .memory, timestampMs: state.clock)
+      state.clock += 1
+      return state.clock
     }
+    guard let clock else { return nil }
+    feed?.publishDelete(uri, timestampMs: clock, version: clock)
+    return WriteOutcome(durability: .memory, timestampMs: clock)
   }
 
   public func programs() -> [String] { listed }

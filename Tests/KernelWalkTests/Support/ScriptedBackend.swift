@@ -221,19 +221,21 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
   /// Applies a unit out of the request's memory, or fails it with a code, and completes it.
   func finish(_ held: Held, _ code: bp_code = BP_OK) {
     let unit = held.unit
-    let (code, failedOp) = state.withLock { state in
+    let (code, failedOp, absentCount) = state.withLock { state in
       let code = state.failure ?? code
-      return code == BP_OK ? apply(unit, &state) : (code, 0)
+      return code == BP_OK ? apply(unit, &state) : (code, 0, 0)
     }
     var result = bp_write_result()
     result.result = ScriptedPlugin.result(code, bp_write_result.self)
     result.failed_op = failedOp
+    result.absent_count = absentCount
     result.durability = durability
     result.ts_ms = unit.ts_ms
     complete(unit.token, with: &result)
   }
 
-  private func apply(_ unit: bp_unit, _ state: inout State) -> (bp_code, failedOp: UInt32) {
+  private func apply(_ unit: bp_unit, _ state: inout State) -> (bp_code, failedOp: UInt32, absentCount: UInt32) {
+    var absentCount: UInt32 = 0
     for index in 0..<Int(unit.ops_count) {
       let op = unit.ops[index]
       let found = state.records[op.uri.text]
@@ -244,15 +246,16 @@ final class ScriptedBackend: ScriptedPlugin, @unchecked Sendable {
         case BP_IF_VERSION: found?.version == op.if_version
         default: true
         }
-      guard holds else { return (BP_FAILED_PRECONDITION, UInt32(index)) }
+      guard holds else { return (BP_FAILED_PRECONDITION, UInt32(index), 0) }
     }
     for index in 0..<Int(unit.ops_count) {
       let op = unit.ops[index]
       state.order.append(op.uri.text)
+      if op.verb == BP_VERB_DELETE, state.records[op.uri.text] == nil { absentCount += 1 }
       state.records[op.uri.text] =
         op.verb == BP_VERB_DELETE ? nil : Stored(text: op.data.text, timestampMs: unit.ts_ms, version: unit.version)
     }
-    return (BP_OK, 0)
+    return (BP_OK, 0, absentCount)
   }
 
   func finish(_ read: UncheckedRead) { self.read(read.read) }

@@ -83,6 +83,18 @@ final class WalkNode {
     return message
   }
 
+  /// Deletes as a transport does.
+  func remove(_ uri: String) -> Message {
+    let message = Message()
+    var call = bp_call()
+    call.size = UInt32(MemoryLayout<bp_call>.size)
+    var uri = uri
+    message.token = uri.withUTF8 {
+      NodeTable.pointer.pointee.remove(caller.handle, &call, bp_view($0), message.completion)
+    }
+    return message
+  }
+
   /// How long drains take.
   func limit(_ limits: Reaper.Limits) { reaper.apply(limits) }
 

@@ -1,6 +1,7 @@
 import JSONText
 import NIOCore
 import PluginAPI
+import TransportSupport
 
 /// The bytes of answers. This is the codec's outgoing half: heads are put together from ready-made pieces.
 extension Connection {
@@ -100,6 +101,7 @@ extension Connection {
   }
 
   func answerRefusal(_ reason: Refusal) {
+    if reason.isDenial { return answerDenial(current) }
     answerText(reason.status, reason.text(loop.limits), retryAfterSeconds: reason.status == 503 ? 1 : 0)
   }
 
@@ -300,19 +302,18 @@ extension Connection {
   // MARK: Read-multi
 
   func answerMultiRefused(count: Int) {
-    let failed =
-      "{\"success\":false,\"results\":[],\"summary\":{\"total\":\(count),\"succeeded\":0,\"failed\":\(count)}}"
-    answerJSON(200, Array(failed.utf8))
+    answerJSON(200, MultiReadShape.refused(count: count))
   }
 
-  func answerMulti(_ multi: MultiRead, _ result: UnsafePointer<bp_result>) {
+  func answerMulti(_ multi: MultiRead<Connection>, _ result: UnsafePointer<bp_result>) {
     let code = result.pointee.code
     guard code == BP_OK || code == BP_NOT_FOUND else { return answerFailure(result.pointee) }
     let body = current.body ?? ByteBuffer()
     let items = multi.items
     let rendered = body.withUnsafeReadableBytes { bytes -> [UInt8] in
       guard case .success(let uris) = loop.scanner.scanURIs(bytes, countMax: items.count) else { return [] }
-      return MultiReadShape.render(uris, items, sizeBytesMax: loop.limits.readMultiSizeBytesMax)
+      return MultiReadShape.render(
+        uris, items, marker: .withEncoding, sizeBytesMax: loop.limits.readMultiSizeBytesMax)
     }
     answerJSON(200, rendered)
   }
@@ -355,12 +356,15 @@ enum StatusLine {
   private static func other(_ status: Int) -> StaticString {
     switch status {
     case 400: "HTTP/1.1 400 Bad Request\r\n"
+    case 401: "HTTP/1.1 401 Unauthorized\r\n"
     case 403: "HTTP/1.1 403 Forbidden\r\n"
     case 404: "HTTP/1.1 404 Not Found\r\n"
     case 408: "HTTP/1.1 408 Request Timeout\r\n"
     case 413: "HTTP/1.1 413 Content Too Large\r\n"
     case 414: "HTTP/1.1 414 URI Too Long\r\n"
     case 417: "HTTP/1.1 417 Expectation Failed\r\n"
+    case 426: "HTTP/1.1 426 Upgrade Required\r\n"
+    case 429: "HTTP/1.1 429 Too Many Requests\r\n"
     case 431: "HTTP/1.1 431 Request Header Fields Too Large\r\n"
     case 503: "HTTP/1.1 503 Service Unavailable\r\n"
     case 504: "HTTP/1.1 504 Gateway Timeout\r\n"

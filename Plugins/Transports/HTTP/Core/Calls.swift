@@ -1,6 +1,7 @@
 import JSONText
 import NIOCore
 import PluginAPI
+import TransportSupport
 import URIText
 
 /// From a request to the node.
@@ -17,7 +18,7 @@ extension Connection {
     let text = request.target
     text.utf8.withContiguousStorageIfAvailable { bytes in
       let target = RequestTarget(bytes, method: request.method)
-      route = target.route
+      route = loop.route(of: target)
       loop.counters.requests[route.rawValue] += 1
       switch route {
       case .read: read(target)
@@ -30,6 +31,7 @@ extension Connection {
       case .live: answerJSON(200, "{\"status\":\"live\"}")
       case .ready: answerReady()
       case .metrics: answerMetrics()
+      case .webSocket: openWebSocket()
       case .options: answerOptions()
       case .unrouted, .refused: answerText(404, "404 Not Found")
       }
@@ -235,8 +237,8 @@ extension Connection {
           bp_completion(
             context: Unmanaged.passRetained(multi).toOpaque(),
             complete: { context, result in
-              let multi = Unmanaged<MultiRead>.fromOpaque(context!).takeRetainedValue()
-              let connection = multi.connection
+              let multi = Unmanaged<MultiRead<Connection>>.fromOpaque(context!).takeRetainedValue()
+              let connection = multi.owner
               if connection.isInline {
                 connection.answerMulti(multi, result!)
                 connection.completedInline = true
@@ -245,7 +247,7 @@ extension Connection {
               }
             },
             chunk: { context, chunk in
-              let multi = Unmanaged<MultiRead>.fromOpaque(context!).takeUnretainedValue()
+              let multi = Unmanaged<MultiRead<Connection>>.fromOpaque(context!).takeUnretainedValue()
               multi.take(UnsafeRawPointer(chunk!).assumingMemoryBound(to: bp_read_item.self))
             }))
       }

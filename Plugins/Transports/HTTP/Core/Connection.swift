@@ -1,14 +1,17 @@
 import Glibc
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 import PluginAPI
+import TransportSupport
+import WebSocketTransport
 
 /// One connection: takes requests from the decoder, has them answered one after the other, and keeps its bounds.
 ///
 /// Requests are executed in order, one at a time. One that the node completes at once is answered before the next is
 /// looked at, without a queue; while one waits for its completion, those behind it queue, and as soon as one does no
 /// more is read from the socket. Answers gather in the loop's output buffer and go out when the read event ends.
-final class Connection: ChannelDuplexHandler, @unchecked Sendable {
+final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecked Sendable {
   // @unchecked: all state is confined to the connection's event loop. Completions on other threads touch `loop` only
   // (constant) and hop.
   typealias InboundIn = HTTPServerRequestPart
@@ -20,9 +23,11 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   enum Phase { case idle, submitting, inFlight }
 
   let loop: LoopState
+  /// What carries this connection's one request, in place of a socket; nil: HTTP/1.1.
+  let stream: HTTP2Stream?
   /// The socket's, for a last look before it is closed. Valid while `context` is not nil.
   private let descriptor: CInt
-  private let isRefused: Bool
+  let isRefused: Bool
   /// Place in `loop.connections`; -1 when not in it.
   var index = -1
   private(set) var wasAdded = false
@@ -43,7 +48,10 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   /// The last answer has been written, or is about to be: nothing further is executed.
   var isClosing = false
   private var isLingering = false
-  private var isInputClosed = false
+  private(set) var isInputClosed = false
+  /// The 101 is out: nothing more is read here.
+  var isUpgrading = false
+  var admission = WebSocketAdmission()
   private var isReadHeld = false
   private var sawPart = false
   private var isWriteStalled = false
@@ -55,6 +63,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   private var bodySinceNs: UInt64 = 0
   private var stalledSinceNs: UInt64 = 0
   private var lingersUntilNs: UInt64 = 0
+  private var handshakeSinceNs: UInt64 = 0
   private var lastActivityNs: UInt64
 
   /// "192.0.2.7:50212", for `bp_call.peer`. Never moves.
@@ -63,8 +72,18 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   init(_ loop: LoopState, descriptor: CInt, isRefused: Bool) {
     self.loop = loop
+    stream = nil
     self.descriptor = descriptor
     self.isRefused = isRefused
+    lastActivityNs = coarseMonotonicNs()
+    peer = .allocate(capacity: 64)
+  }
+
+  init(_ stream: HTTP2Stream) {
+    loop = stream.parent.loop
+    self.stream = stream
+    descriptor = -1
+    isRefused = stream.parent.isRefused
     lastActivityNs = coarseMonotonicNs()
     peer = .allocate(capacity: 64)
   }
@@ -75,14 +94,18 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    if let address = context.remoteAddress, let ip = address.ipAddress, let port = address.port {
+    if let stream {
+      peerCount = stream.parent.peer.count
+      _ = peer.initialize(from: stream.parent.peer)
+    } else if let address = context.remoteAddress, let ip = address.ipAddress, let port = address.port {
       let text = ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)"
       peerCount = min(text.utf8.count, peer.count)
       _ = peer.initialize(from: text.utf8.prefix(peerCount))
     }
     loop.add(self)
     wasAdded = true
-    if isRefused {
+    if loop.certificates != nil, stream == nil { handshakeSinceNs = lastActivityNs }
+    if isRefused, stream == nil {
       loop.counters.connectionsRefused += 1
       // A refused connection gets little time to send the request that its 503 answers.
       headSinceNs = lastActivityNs
@@ -107,6 +130,17 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
     loop.remove(self)
   }
 
+  // MARK: The handshake of TLS
+
+  func handshakeEnded() { handshakeSinceNs = 0 }
+
+  /// What comes next is the end of the connection.
+  func handshakeFailed(_ reason: any Error) {
+    loop.counters.handshakesFailed += 1
+    let name = String(decoding: peer[..<peerCount], as: UTF8.self)
+    loop.table.log.debug("a TLS handshake failed", ["peer": name, "reason": "\(reason)"])
+  }
+
   // MARK: Requests come in
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -118,6 +152,15 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
       incoming = Request(head, limits: loop.limits)
       if isRefused { incoming.refusal = .tooManyConnections }
       if incoming.refusal != .none { return refuse(incoming.refusal) }
+      if let access = loop.limits.access {
+        let verdict = admit(head, access)
+        incoming.refusal = verdict.refusal
+        incoming.retryAfterSeconds = verdict.retryAfterSeconds
+        incoming.rights = verdict.rights
+        incoming.meter = verdict.meter
+        // Whoever waits for a word before sending the body gets the answer instead.
+        if incoming.wantsContinue, verdict.refusal != .none { return refuse(verdict.refusal) }
+      }
       reception = .body
       if incoming.wantsContinue, incoming.hasBody, phase == .idle, waitingCount == 0 { sendContinue() }
     case .body(let bytes):
@@ -137,6 +180,12 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   private func take(_ bytes: ByteBuffer) {
     let count = bytes.readableBytes
+    if incoming.refusal != .none {
+      // A denied request's body is thrown away while it is small; the connection can go on then.
+      incoming.droppedSizeBytes += count
+      if incoming.droppedSizeBytes > Limits.droppedSizeBytesMax { refuse(incoming.refusal) }
+      return
+    }
     if (incoming.body?.readableBytes ?? 0) + count > loop.limits.bodySizeBytesMax { return refuse(.bodyTooLarge) }
     if loop.bodiesSizeBytes + count > loop.bodiesSizeBytesMax { return refuse(.bodiesTooLarge) }
     loop.bodiesSizeBytes += count
@@ -218,7 +267,8 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   /// Whether there is room for an answer. Sends what has gathered when it is much.
   private func canWrite() -> Bool {
     if loop.outputOwner === self, loop.output.readableBytes > 256 << 10 { flush() }
-    return context?.channel.isWritable ?? false
+    guard context?.channel.isWritable ?? false else { return false }
+    return stream?.parent.mayAnswer(self) ?? true
   }
 
   /// The node has completed a call after it returned. On the loop.
@@ -267,7 +317,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   private var shouldRead: Bool {
     if isLingering { return true }
-    return waitingCount == 0 && !isWriteStalled
+    return !isUpgrading && waitingCount == 0 && !isWriteStalled
   }
 
   private func resumeReading() {
@@ -286,7 +336,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
     if waitingCount > 0 || isReadHeld { context.eventLoop.execute { self.goOnWriting() } }
   }
 
-  private func goOnWriting() {
+  func goOnWriting() {
     guard context != nil, !isWriteStalled, phase == .idle else { return }
     executeWaiting()
     flush()
@@ -307,7 +357,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
       }
       loop.recycleOutput()
     }
-    if isClosing, !isLingering, phase == .idle { beginLingering() }
+    if isClosing, !isLingering, !isUpgrading, phase == .idle { beginLingering() }
   }
 
   /// Half-closes and waits for the peer to close, throwing away what it still sends: closing at once would reset the
@@ -334,7 +384,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     guard let event = event as? ChannelEvent, event == .inputClosed else { return }
     isInputClosed = true
-    if isLingering {
+    if isLingering || isUpgrading {
       context.close(promise: nil)
     } else if phase == .idle, waitingCount == 0 {
       isClosing = true
@@ -355,6 +405,8 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
       return
     }
     guard let error = error as? HTTPParserError else {
+      // The end of the input says all that there is to say: HTTP knows by itself where a message ends.
+      if case NIOSSLError.uncleanShutdown = error { return }
       context.close(promise: nil)
       return
     }
@@ -378,6 +430,24 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
   /// Called at every tick of the loop.
   func check(_ now: UInt64) {
     guard let context else { return }
+    if handshakeSinceNs != 0 {
+      if passed(now, handshakeSinceNs, loop.limits.handshakeTimeoutMs) {
+        handshakeSinceNs = 0
+        isLingering = true
+        loop.counters.timeouts += 1
+        handshakeFailed(ChannelError.connectTimeout(.milliseconds(Int64(loop.limits.handshakeTimeoutMs))))
+        context.close(promise: nil)
+      }
+      return
+    }
+    if let stream, stream.isAnswered {
+      // How long its bytes may take is the client's business, as long as it takes some.
+      if passed(now, stream.progressNs, loop.limits.writeTimeoutMs) {
+        loop.counters.timeouts += 1
+        context.close(promise: nil)
+      }
+      return
+    }
     if isLingering {
       if now > lingersUntilNs { context.close(promise: nil) }
     } else if isWriteStalled {
@@ -404,7 +474,7 @@ final class Connection: ChannelDuplexHandler, @unchecked Sendable {
 
   /// Whether nothing is being received or answered.
   var isQuiet: Bool {
-    phase == .idle && waitingCount == 0 && reception == .head && headSinceNs == 0 && !isLingering
+    phase == .idle && waitingCount == 0 && reception == .head && headSinceNs == 0 && !isLingering && !isUpgrading
   }
 
   /// Closes an idle connection, unless bytes of a request have come meanwhile.

@@ -1,4 +1,5 @@
 import PluginAPI
+import WebSocketTransport
 
 /// The slot's configuration. Every key is optional; docs/http.md has the table.
 public struct HTTPConfiguration: Decodable, Sendable {
@@ -19,6 +20,15 @@ public struct HTTPConfiguration: Decodable, Sendable {
   var connectionsMax: Int?
   var pipelinedRequestsMax: Int?
   var readMultiSizeBytesMax: Int?
+  var http2StreamsMax: Int?
+  var http2AnswersSizeBytesMax: Int?
+  var tls: TLSKeys?
+  var tokens: [TokenKeys]?
+  var anonymous: [String]?
+  var origins: WebSocketConfiguration.Origins?
+  var rateLimit: RateLimitKeys?
+  var trustedProxies: [String]?
+  var webSocket: WebSocketChoice?
 
   enum CodingKeys: String, CodingKey {
     case port
@@ -38,6 +48,15 @@ public struct HTTPConfiguration: Decodable, Sendable {
     case connectionsMax = "connections_max"
     case pipelinedRequestsMax = "pipelined_requests_max"
     case readMultiSizeBytesMax = "read_multi_size_bytes_max"
+    case http2StreamsMax = "http2_streams_max"
+    case http2AnswersSizeBytesMax = "http2_answers_size_bytes_max"
+    case tls
+    case tokens
+    case anonymous
+    case origins
+    case rateLimit = "rate_limit"
+    case trustedProxies = "trusted_proxies"
+    case webSocket = "websocket"
   }
 
   public init() {}
@@ -88,7 +107,37 @@ public struct HTTPConfiguration: Decodable, Sendable {
             message: "cors_origin must be at most 1024 printable ASCII characters: it is sent as a header."))
       }
     }
+    take(http2StreamsMax, .http2StreamsMax, 1...10_000, " streams", into: &limits.streamsMax)
+    take(
+      http2AnswersSizeBytesMax, .http2AnswersSizeBytesMax, 65_536...(1 << 30), " bytes",
+      into: &limits.answersSizeBytesMax)
+    if let tls { takeTLS(tls, &limits, &problems) }
+    let access = AccessKeys(
+      tokens: tokens, anonymous: anonymous, origins: origins?.list, rateLimit: rateLimit, trustedProxies: trustedProxies
+    )
+    limits.access = AccessPolicy(access, problems: &problems)
+    applyWebSocket(to: &limits, &problems)
     guard problems.isEmpty else { throw ConfigurationErrors(problems: problems) }
     return limits
+  }
+
+  /// Reads the files, so that what is wrong in them is known before anything is replaced.
+  private func takeTLS(_ keys: TLSKeys, _ limits: inout Limits, _ problems: inout [ConfigurationProblem]) {
+    let count = problems.count
+    var settings = TLSSettings(keys, problems: &problems)
+    settings.shutdownTimeoutMs = limits.lingerTimeoutMs
+    if let timeout = keys.handshakeTimeoutMs {
+      if (1...86_400_000).contains(timeout) {
+        limits.handshakeTimeoutMs = timeout
+      } else {
+        problems.append(
+          ConfigurationProblem(
+            pointer: "/tls/handshake_timeout_ms",
+            message: "handshake_timeout_ms is \(timeout); set it to between 1 and 86400000 ms."))
+      }
+    }
+    guard problems.count == count else { return }
+    do { _ = try TLSIdentity.read(settings) } catch { problems += error.problems }
+    limits.tls = settings
   }
 }

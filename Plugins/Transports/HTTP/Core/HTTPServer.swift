@@ -3,6 +3,8 @@ import NIOCore
 import NIOPosix
 import PluginAPI
 import Synchronization
+import TransportSupport
+import WebSocketTransport
 
 /// The running server: event loops, the accepting thread, and how both end.
 final class HTTPServer: Sendable {
@@ -10,6 +12,7 @@ final class HTTPServer: Sendable {
   private let loops: [LoopState]
   private let acceptor: Acceptor
   private let shared: SharedState
+  private let certificates: CertificateStore?
 
   /// Begins to serve.
   /// - Parameter listener: a listening descriptor, non-blocking; becomes the server's, also when this throws.
@@ -19,19 +22,31 @@ final class HTTPServer: Sendable {
       close(listener)
       throw error
     }
+    do { certificates = try limits.tls.map { try CertificateStore($0, context: context) } } catch {
+      close(listener)
+      throw error
+    }
+    let certificates = certificates
     let shared = SharedState()
-    let series = Series(context.metrics)
+    let series = Series(context.metrics, hasTLS: certificates != nil)
+    let webSocketShared = WebSocketShared()
+    let webSocketSeries = limits.webSocket.map { _ in WebSocketSeries(context.metrics) }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: limits.loops)
     let loops = group.makeIterator().map {
-      LoopState($0, table: table, limits: limits, shared: shared, series: series)
+      LoopState(
+        $0, table: table, limits: limits, shared: shared, series: series, certificates: certificates,
+        webSocketShared: webSocketShared, webSocketSeries: webSocketSeries)
     }
     self.group = group
     self.loops = loops
     self.shared = shared
     do {
-      acceptor = try Acceptor(listener: listener, loops: loops, shared: shared, limits: limits, log: context.log)
+      acceptor = try Acceptor(
+        listener: listener, threadName: "http-accept", loops: loops, shared: shared,
+        connectionsMax: limits.connectionsMax, refusedConnectionsMax: Limits.refusedConnectionsMax, log: context.log)
     } catch {
       // Nothing runs on the loops yet; the threads must not stay.
+      certificates?.stop()
       try? group.syncShutdownGracefully()
       throw error
     }
@@ -62,6 +77,7 @@ final class HTTPServer: Sendable {
   /// Closes what is left, gives up open calls, and joins every thread.
   func stop() async {
     acceptor.stop()
+    certificates?.stop()
     await onEachLoop { loop in
       loop.closeAll()
       // Cancelled calls complete soon; one that does not finds nobody (SharedState.isStopped).

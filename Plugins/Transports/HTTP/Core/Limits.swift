@@ -1,4 +1,5 @@
 import PluginAPI
+import WebSocketTransport
 
 /// The bounds of this transport, checked. Every one that is hit is answered with a sentence and counted.
 struct Limits: Sendable {
@@ -24,7 +25,24 @@ struct Limits: Sendable {
   var pipelinedRequestsMax = 128
   /// Bytes of the records in one read-multi answer.
   var readMultiSizeBytesMax = 64 << 20
+  /// Of the connections that become WebSocket; nil: none does.
+  var webSocket: WebSocketLimits? = WebSocketLimits()
+  /// WebSocket is the only route, at any path unless one is given.
+  var isWebSocketOnly = false
+  var webSocketPath: String?
+
+  /// Streams that may be open on one HTTP/2 connection.
+  var streamsMax = 100
+  /// Bytes of answers that may wait on one HTTP/2 connection before the next is made.
+  var answersSizeBytesMax = 16 << 20
+  /// Nil: clear text.
+  var tls: TLSSettings?
+  var handshakeTimeoutMs = 10_000
+  /// Nil: everybody may do everything.
+  var access: AccessPolicy?
 
   /// Connections above `connectionsMax` that are still taken, to be told so.
   static let refusedConnectionsMax = 64
+  /// Bytes of a denied request's body that are thrown away before its connection is closed instead.
+  static let droppedSizeBytesMax = 64 << 10
 }

@@ -1,14 +1,17 @@
 import Glibc
 import JSONText
 import NIOCore
-import NIOHTTP1
+import NIOHTTP2
 import NIOPosix
+import NIOSSL
 import PluginAPI
 import Synchronization
+import TransportSupport
 import URIText
+import WebSocketTransport
 
 /// What the connections of one event loop share. Everything but the constants is touched on that loop alone.
-final class LoopState: @unchecked Sendable {
+final class LoopState: AcceptingLoop, @unchecked Sendable {
   // @unchecked: the mutable state is confined to the event loop; other threads use `eventLoop`, `table`, `limits` and
   // `shared` only, which never change.
   let eventLoop: any EventLoop
@@ -34,6 +37,13 @@ final class LoopState: @unchecked Sendable {
   let echoesOrigin: Bool
 
   private(set) var connections: [Connection] = []
+  /// Sockets that carry HTTP/2; their streams are among `connections`.
+  private(set) var multiplexed: [HTTP2Connection] = []
+  /// Nil: clear text.
+  let certificates: CertificateStore?
+  /// Connections that were handed over; nil when WebSocket is off.
+  private(set) var webSockets: WebSocketLoop?
+  let webSocketShared: WebSocketShared
   /// Node calls without completion, those of closed connections included.
   var callsOpen = 0
   /// Bytes of request bodies held by the connections of this loop.
@@ -47,8 +57,13 @@ final class LoopState: @unchecked Sendable {
   private var lastDateSeconds = 0
   private var nextRequestID: UInt64
 
-  init(_ eventLoop: any EventLoop, table: NodeTable, limits: Limits, shared: SharedState, series: Series) {
+  init(
+    _ eventLoop: any EventLoop, table: NodeTable, limits: Limits, shared: SharedState, series: Series,
+    certificates: CertificateStore?, webSocketShared: WebSocketShared, webSocketSeries: WebSocketSeries?
+  ) {
+    self.webSocketShared = webSocketShared
     self.eventLoop = eventLoop
+    self.certificates = certificates
     self.table = table
     self.limits = limits
     self.shared = shared
@@ -62,6 +77,15 @@ final class LoopState: @unchecked Sendable {
     bodiesSizeBytesMax = max(1, limits.bodiesSizeBytesMax / limits.loops)
     nextRequestID = UInt64.random(in: .min ... .max)
     renderCommonHeaders()
+    if let webSocketLimits = limits.webSocket, let webSocketSeries {
+      webSockets = WebSocketLoop(
+        eventLoop, table: table, limits: webSocketLimits, state: shared, shared: webSocketShared,
+        series: webSocketSeries
+      ) { [unowned self] ended in
+        if ended > 0 { self.shared.connectionsOpen.subtract(ended, ordering: .relaxed) }
+        reportIfEmpty()
+      }
+    }
   }
 
   deinit { uriScratch.deallocate() }
@@ -74,6 +98,7 @@ final class LoopState: @unchecked Sendable {
 
   /// Starts the timer. On the loop.
   func start() {
+    webSockets?.start()
     let interval = tickInterval
     ticker = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
       self?.tick()
@@ -88,11 +113,13 @@ final class LoopState: @unchecked Sendable {
       .channelOption(.maxMessagesPerRead, value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          var decoding = NIOHTTPDecoderLimits()
-          decoding.apply(self.limits)
-          try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoding.configuration)), connection,
-          ])
+          let choice = ProtocolChoice(connection)
+          if let tls = self.certificates {
+            try channel.pipeline.syncOperations.addHandlers([
+              TLSGate(choice, connection), NIOSSLServerHandler(context: tls.current),
+            ])
+          }
+          try channel.pipeline.syncOperations.addHandlers([choice, connection])
         }
       }
     let shared = shared
@@ -102,22 +129,75 @@ final class LoopState: @unchecked Sendable {
     }
   }
 
+  /// Turns a connection into one that carries HTTP/2, in the place of `connection`.
+  func multiplex(_ context: ChannelHandlerContext, in connection: Connection) throws {
+    let parent = HTTP2Connection(
+      self, peer: Array(connection.peer[..<connection.peerCount]), isRefused: connection.isRefused)
+    let management = NIOHTTP2ServerConnectionManagementHandler(
+      eventLoop: eventLoop,
+      // Time is looked at in one place, at every tick.
+      configuration: .init(maxIdleTime: nil, maxAge: nil, maxGraceTime: nil, keepalive: nil))
+    let configuration = HTTP2Connection.configuration(limits)
+    let codec = NIOHTTP2Handler(
+      mode: .server, eventLoop: eventLoop, connectionConfiguration: configuration.connection,
+      streamConfiguration: configuration.stream, streamDelegate: management.http2StreamDelegate
+    ) { channel in
+      channel.eventLoop.makeCompletedFuture {
+        let stream = HTTP2Stream(parent)
+        try channel.pipeline.syncOperations.addHandlers([stream, Connection(stream)])
+      }
+    }
+    try context.pipeline.syncOperations.addHandlers(
+      [codec, management, parent], position: .before(connection))
+    // It gives its place among the connections back.
+    context.pipeline.syncOperations.removeHandler(connection, promise: nil)
+  }
+
+  func add(_ parent: HTTP2Connection) {
+    parent.index = multiplexed.count
+    multiplexed.append(parent)
+    shared.multiplexedOpen.add(1, ordering: .relaxed)
+    shared.connectionsOpen.add(1, ordering: .relaxed)
+  }
+
+  func remove(_ parent: HTTP2Connection) {
+    let index = parent.index
+    guard index >= 0 else { return }
+    parent.index = -1
+    if index < multiplexed.count - 1 {
+      multiplexed[index] = multiplexed[multiplexed.count - 1]
+      multiplexed[index].index = index
+    }
+    multiplexed.removeLast()
+    shared.multiplexedOpen.subtract(1, ordering: .relaxed)
+    shared.connectionsOpen.subtract(1, ordering: .relaxed)
+    reportIfEmpty()
+  }
+
   func add(_ connection: Connection) {
     connection.index = connections.count
     connections.append(connection)
   }
 
   func remove(_ connection: Connection) {
+    guard takeOut(connection) else { return }
+    if connection.stream == nil { shared.connectionsOpen.subtract(1, ordering: .relaxed) }
+    reportIfEmpty()
+  }
+
+  /// The connection goes on as WebSocket: it stays counted as open.
+  func handOver(_ connection: Connection) { _ = takeOut(connection) }
+
+  private func takeOut(_ connection: Connection) -> Bool {
     let index = connection.index
-    guard index >= 0 else { return }
+    guard index >= 0 else { return false }
     connection.index = -1
     if index < connections.count - 1 {
       connections[index] = connections[connections.count - 1]
       connections[index].index = index
     }
     connections.removeLast()
-    shared.connectionsOpen.subtract(1, ordering: .relaxed)
-    reportIfEmpty()
+    return true
   }
 
   func callEnded() {
@@ -128,17 +208,25 @@ final class LoopState: @unchecked Sendable {
   // MARK: Saying goodbye
 
   /// From now on the next answer of each connection is its last. On the loop.
-  func beginDraining() { isDraining = true }
+  func beginDraining() {
+    isDraining = true
+    for parent in multiplexed { parent.quiesce() }
+    webSockets?.beginDraining()
+  }
 
   /// Closes the connections on which nothing goes on. On the loop.
   func closeIdle() {
     for connection in connections where connection.isQuiet { connection.closeQuietly() }
+    for parent in multiplexed where parent.isQuiet { parent.closeNow() }
+    webSockets?.closeIdle()
   }
 
   /// Closes everything and gives up the calls that are still open. On the loop.
   func closeAll() {
     isDraining = true
     for connection in connections { connection.closeNow() }
+    for parent in multiplexed { parent.closeNow() }
+    webSockets?.closeAll()
   }
 
   /// Completes when no connection and no call is left. On the loop.
@@ -159,12 +247,14 @@ final class LoopState: @unchecked Sendable {
   func stop() {
     ticker?.cancel()
     ticker = nil
+    webSockets?.stop()
     report()
     stopWaiting()
   }
 
   private func reportIfEmpty() {
-    guard emptyPromise != nil, connections.isEmpty, callsOpen == 0 else { return }
+    guard emptyPromise != nil, connections.isEmpty, multiplexed.isEmpty, callsOpen == 0, webSockets?.isEmpty ?? true
+    else { return }
     stopWaiting()
   }
 
@@ -216,7 +306,7 @@ final class LoopState: @unchecked Sendable {
   private var tickInterval: TimeAmount {
     let shortest = min(
       limits.headerTimeoutMs, limits.bodyTimeoutMs, limits.idleTimeoutMs, limits.writeTimeoutMs,
-      limits.lingerTimeoutMs)
+      limits.lingerTimeoutMs, certificates == nil ? .max : limits.handshakeTimeoutMs)
     return .milliseconds(Int64(max(10, min(1_000, shortest / 2))))
   }
 
@@ -229,6 +319,11 @@ final class LoopState: @unchecked Sendable {
       if index < connections.count { connections[index].check(now) }
       index -= 1
     }
+    index = multiplexed.count - 1
+    while index >= 0 {
+      if index < multiplexed.count { multiplexed[index].check(now) }
+      index -= 1
+    }
     if now &- lastReportNs >= 1_000_000_000 {
       lastReportNs = now
       report()
@@ -236,14 +331,9 @@ final class LoopState: @unchecked Sendable {
   }
 
   private func report() {
-    series.report(&counters, host: table.host, connectionsOpen: shared.connectionsOpen.load(ordering: .relaxed))
+    series.report(
+      &counters, host: table.host, connectionsOpen: shared.connectionsOpen.load(ordering: .relaxed),
+      multiplexedOpen: shared.multiplexedOpen.load(ordering: .relaxed))
+    if let certificates { series.report(certificateExpiry: certificates.notValidAfter) }
   }
-}
-
-/// What the loops and the accepting thread share.
-final class SharedState: Sendable {
-  let connectionsOpen = Atomic<Int>(0)
-  let accepted = Atomic<Int>(0)
-  /// Set when the loops are about to end: a completion that comes later has nobody to go to.
-  let isStopped = Atomic<Bool>(false)
 }

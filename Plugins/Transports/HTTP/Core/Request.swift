@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import WebSocketTransport
 
 enum Method: UInt8 {
   case get, head, post, delete, options, other
@@ -16,9 +17,11 @@ enum Method: UInt8 {
   }
 }
 
-/// Why a request is answered without being looked at, and its connection closed.
+/// Why a request is answered without being executed. But for the denials, its connection is closed.
 enum Refusal: UInt8 {
   case none
+  // What the access policy says.
+  case tokenMissing, unknownToken, rightMissing, foreignOrigin, tooManyRequests
   case malformed, headerTooLarge, uriTooLong, bodyTooLarge, bodiesTooLarge, timedOut, expectationFailed
   case tooManyConnections, tooManyPipelined, unsupportedVersion
 
@@ -31,6 +34,9 @@ enum Refusal: UInt8 {
     case .timedOut: 408
     case .expectationFailed: 417
     case .unsupportedVersion: 505
+    case .tokenMissing, .unknownToken: 401
+    case .rightMissing, .foreignOrigin: 403
+    case .tooManyRequests: 429
     case .bodiesTooLarge, .tooManyConnections, .tooManyPipelined: 503
     }
   }
@@ -48,9 +54,17 @@ enum Refusal: UInt8 {
     case .tooManyConnections: "The server has as many connections as it may; try again later."
     case .tooManyPipelined:
       "More than \(limits.pipelinedRequestsMax) requests wait on this connection; wait for answers before sending more."
-    case .unsupportedVersion: "This server speaks HTTP/1.1."
+    case .unsupportedVersion: "This server speaks HTTP/1.1 and HTTP/2."
+    case .tokenMissing: "This needs a token: send Authorization: Bearer and the token."
+    case .unknownToken: "This server does not know the token."
+    case .rightMissing: "The right to do this is missing."
+    case .foreignOrigin: "Pages of this origin may not change anything here."
+    case .tooManyRequests: "Too many requests; wait before sending more."
     }
   }
+
+  /// Said in the shape of the route's failures; the connection goes on.
+  var isDenial: Bool { (Refusal.tokenMissing.rawValue...Refusal.tooManyRequests.rawValue).contains(rawValue) }
 }
 
 /// One request: what is kept of its head, and its body.
@@ -61,6 +75,10 @@ struct Request {
   /// HTTP/1.0: keeping alive must be said.
   var isOldVersion = false
   var hasBody = false
+  /// Of a denial; 0: not said.
+  var retryAfterSeconds: UInt64 = 0
+  /// Bytes of a denied request's body that were thrown away.
+  var droppedSizeBytes = 0
   var wantsContinue = false
   var target = ""
   /// Bytes counted against `bodies_size_bytes_max`.
@@ -73,6 +91,12 @@ struct Request {
   var isFromNode = false
   /// The name of the request on its way through nodes (`x-backplane-request`, 32 hexadecimal digits).
   var key: (high: UInt64, low: UInt64)?
+  /// What the client may do.
+  var rights = Rights.all
+  /// Counts what it will send as a WebSocket.
+  var meter: (@Sendable () -> UInt64)?
+  /// The whole head of a request that asks for WebSocket.
+  var upgrade: HTTPRequestHead?
 
   init() {}
 
@@ -99,7 +123,10 @@ struct Request {
         }
       case 7:
         // The decoder stops after a message that asks for another protocol: this connection can carry no more.
-        if name.matches("upgrade") { keepsAlive = false }
+        if name.matches("upgrade") {
+          keepsAlive = false
+          if WebSocketHandshake.isAskedFor(head.headers) { upgrade = head }
+        }
       case 11: if name.matches("traceparent") { trace = TraceContext(value) }
       case 12: if name.matches("x-request-id") { requestID = Self.sane(value, countMax: 128) }
       case 14:

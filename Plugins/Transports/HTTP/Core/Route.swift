@@ -1,11 +1,13 @@
 /// What a request asks for. The raw value is the index of its counter.
 enum Route: Int, CaseIterable {
-  case read, receive, list, delete, readMulti, schema, health, live, ready, metrics, options, unrouted, refused
+  case read, receive, list, delete, readMulti, schema, health, live, ready, metrics, webSocket, options
+  case unrouted, refused
 
   /// The label of its metric.
   var label: String {
     switch self {
     case .readMulti: "read_multi"
+    case .webSocket: "websocket"
     default: "\(self)"
     }
   }
@@ -21,6 +23,8 @@ struct RequestTarget {
   var domain = Bytes(start: nil, count: 0)
   /// With its leading slash, or empty.
   var rest = Bytes(start: nil, count: 0)
+  /// Without query and fragment.
+  var path = Bytes(start: nil, count: 0)
   /// Without the question mark.
   var query = Bytes(start: nil, count: 0)
   /// The domain and the rest: what the Content-Type of bytes is taken from.
@@ -40,6 +44,7 @@ struct RequestTarget {
       query = Bytes(rebasing: path[(mark + 1)...])
       path = Bytes(rebasing: path[..<mark])
     }
+    self.path = path
     let isGet = method == .get || method == .head
     guard Self.hasPrefix(path, "/api/v1/") else {
       guard isGet else { return }
@@ -64,6 +69,8 @@ struct RequestTarget {
         route = .health
       } else if Self.equals(name, "schema") {
         route = .schema
+      } else if Self.equals(name, "ws") {
+        route = .webSocket
       }
     } else if method == .post {
       if Self.equals(name, "receive") {

@@ -19,7 +19,7 @@ extern "C" {
 #define BP_SCHEMA_ID "backplane.schema/1"
 
 /* bp_op.flags, in a verdict: this op is to be judged by the schema of its own program before it counts; that schema's
- * verdict takes its place (depth 16, 100,000 ops for a message). Without it the op is final. The kernel normalises the
+ * verdict takes its place (depth 16, 100,001 ops for a message). Without it the op is final. The kernel normalises the
  * URI of every op; one that is not a URI refuses the message. */
 #define BP_OP_TO_JUDGE 1u
 

@@ -1,0 +1,1 @@
+/* The manifest is an ELF note; there is nothing to call. */
