@@ -399,7 +399,7 @@ public final class Kernel: @unchecked Sendable {
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
       watchdog.apply(configuration.node.watchdog)
-      watch(configuration)
+      watch(configuration, besides: wantedDirectories(loaded))
     }
     notifier.ready(status: "generation \(receipt.generation): \(receipt.outcome.rawValue)")
     return receipt
@@ -410,15 +410,24 @@ public final class Kernel: @unchecked Sendable {
     if !isEarly { queue.hint(trigger) }
   }
 
+  /// What a configuration names that may have been refused: the file that puts it right may come there.
+  private func wantedDirectories(_ loaded: Result<LoadedConfiguration, any Error>) -> [String] {
+    switch loaded {
+    case .success(let configuration): configuration.watchedDirectories
+    case .failure(let error): (error as? ConfigurationError)?.watchedDirectories ?? []
+    }
+  }
+
   /// Watches what the configuration names; left alone when that has not changed.
-  private func watch(_ configuration: LoadedConfiguration) {
+  private func watch(_ configuration: LoadedConfiguration, besides wanted: [String] = []) {
     guard configuration.node.reload.watch else {
       return watches.withLock { watches in
         watches.watch?.stop()
         watches = Watches()
       }
     }
-    let directories = configuration.node.directories.plugins + configuration.watchedDirectories
+    let named = configuration.node.directories.plugins + configuration.watchedDirectories
+    let directories = named + wanted.filter { !named.contains($0) }
     let plugins = Set(configuration.node.directories.plugins)
     watches.withLock { watches in
       guard watches.directories != directories else { return }

@@ -89,6 +89,20 @@ import Testing
     #expect(try Polling.until(seconds: 60) { try node.refusal("mutable://n/a", "true") == nil })
   }
 
+  /// Its folder is named by rules that were refused because of it.
+  @Test func aMissingFileThatComesHeals() throws {
+    let node = try RulesNode(["rules.yaml": Self.open])
+    let before = try node.node.receipts().first!.id
+    try node.write("version: 1\nprograms:\n  mutable://open:\n    json_schema: ${yaml:new/n.json}\n")
+    #expect(
+      try Polling.until(seconds: 60) {
+        try node.node.receipts().first.map { $0.id > before && $0.outcome == "refused" } ?? false
+      })
+    try node.write(#"{"type": "number"}"#, to: "new/n.json")
+    #expect(try Polling.until(seconds: 60) { try node.refusal("mutable://open/a", "true") != nil })
+    #expect(try node.refusal("mutable://open/a", "1") == nil)
+  }
+
   /// As a mounted ConfigMap is swung: every name is a link into `..data`, which is renamed over.
   @Test func aSwungSymbolicLinkIsSeen() throws {
     let folder = try TemporaryFolder()

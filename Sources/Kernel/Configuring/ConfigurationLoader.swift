@@ -46,7 +46,14 @@ public enum ConfigurationLoader {
       built, names: backendsOverridden ? nil : settings.winning(SettingCatalog.byKey["node.backends"]!),
       mapping: slots.slots, problems: &problems)
     checkDrain(settings, problems: &problems)
-    try problems.throwIfAny()
+    let watchedDirectories = watched(files, builder.included)
+    do throws(ConfigurationError) {
+      try problems.throwIfAny()
+    } catch {
+      var error = error
+      error.watchedDirectories = watchedDirectories
+      throw error
+    }
 
     var node = NodeConfiguration(
       name: settings.text("node.name"),
@@ -60,7 +67,7 @@ public enum ConfigurationLoader {
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
       warnings: warnings, files: files.documents.map(\.absolutePath) + builder.included.files,
-      watchedDirectories: watched(files, builder.included))
+      watchedDirectories: watchedDirectories)
   }
 
   /// The folders of what was read, each once.

@@ -28,6 +28,8 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
 public struct ConfigurationError: Error, Sendable, Equatable, CustomStringConvertible {
   /// In the order found: files as they are read, then environment, then flags, then what only shows after merging.
   public let problems: [ConfigurationProblem]
+  /// What to watch, so that a file that is put right is seen: as `LoadedConfiguration.watchedDirectories`.
+  public internal(set) var watchedDirectories: [String] = []
 
   /// One problem a line.
   public var description: String { problems.map(\.description).joined(separator: "\n") }

@@ -2,14 +2,14 @@
 enum ConfigurationRedaction {
   private static let secretWords = [
     "password", "passwd", "passphrase", "secret", "token", "key", "credential", "authorization",
-  ]
+  ].map { Array($0.utf8) }
   private static let shownScalarsMax = 64
   private static let messageScalarsMax = 1_000
 
   /// Whether a key by this name is likely to hold a secret (`apiKey`, `PASS_WORD`, `client-secret`, ...).
   static func looksSecret(_ name: String) -> Bool {
     let folded = name.lowercased().utf8.filter { $0 != UInt8(ascii: "_") && $0 != UInt8(ascii: "-") }
-    return secretWords.contains { contains(folded, Array($0.utf8)) }
+    return secretWords.contains { contains(folded, $0) }
   }
 
   /// The value in a few words: `the text "abc"`, `the number 1.5`, `a list`.
@@ -117,6 +117,13 @@ enum ConfigurationRedaction {
   /// By bytes: a combining mark after a secret must not hide it from the search.
   private static func contains(_ bytes: [UInt8], _ sought: [UInt8]) -> Bool {
     guard sought.count <= bytes.count else { return false }
-    return (0...(bytes.count - sought.count)).contains { bytes[$0...].starts(with: sought) }
+    guard let first = sought.first else { return true }
+    var start = 0
+    while start <= bytes.count - sought.count {
+      // Most bytes end here: keys are many, and each is searched for every word.
+      if bytes[start] == first, bytes[start...].starts(with: sought) { return true }
+      start += 1
+    }
+    return false
   }
 }
