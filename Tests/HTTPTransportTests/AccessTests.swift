@@ -100,11 +100,10 @@ extension HTTPTests {
         #expect(try post("").status == 200)
         #expect(try post("Origin: https://app.example\r\n").status == 200)
         #expect(try post("Origin: null\r\n").status == 200)
-        for foreign in ["https://app.example.evil", "http://app.example", "\u{1}", String(repeating: "x", count: 5000)]
-        {
+        for foreign in ["https://app.example.evil", "http://app.example", String(repeating: "x", count: 5000)] {
           let answer = try post("Origin: \(foreign)\r\n")
-          #expect(answer.status == 403 || answer.status == 400, "\(foreign.prefix(40))")
-          if answer.status == 400 { return }
+          #expect(answer.status == 403, "\(foreign.prefix(40))")
+          #expect(answer.text.hasPrefix(#"{"accepted":false,"error":"#))
         }
         // One that is allowed does not cover for another.
         #expect(try post("Origin: https://app.example\r\nOrigin: https://evil.example\r\n").status == 403)
