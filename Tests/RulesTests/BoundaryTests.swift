@@ -50,6 +50,17 @@ private let entry = PluginEntry(Rules.self, id: "org.backplane.rules", version: 
     }
   }
 
+  @Test func aBoundThatIsHitIsCounted() async throws {
+    try await withRules(#"{"a://a":{"json_schema":{}}}"#) { (host: TestHost) async throws in
+      let deep = String(repeating: "[", count: 10) + String(repeating: "]", count: 10)
+      #expect(try await judge(host, "a://a/x", deep) != .rejected(""))
+      let large = "\"" + String(repeating: "x", count: 1 << 20) + "\""
+      guard case .rejected = try await judge(host, "a://a/x", large) else { return #expect(Bool(false)) }
+      let counted = host.metrics.filter { $0.name == "rules_bounds_hit_total" && !$0.recorded.isEmpty }
+      #expect(counted.map(\.labels["bound"]) == ["json_schema_size_bytes_max"])
+    }
+  }
+
   @Test func digestsHaveOneURI() async throws {
     try await withRules(#"{"*":"allow"}"#) { (host: TestHost) async throws in
       #expect(try host.canonical("hash://sha256/ABCD") == "hash://sha256/abcd")
