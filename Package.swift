@@ -222,7 +222,8 @@ let tests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "HTTPTransportTests",
-    dependencies: ["HTTPTransport", "TransportSupport", "TLSTesting", "URIText", pluginAPI],
+    dependencies: ["HTTPTransport", "TransportSupport", "NodeTesting", "TLSTesting", "URIText", pluginAPI] + nioHTTP2
+      + nio,
     swiftSettings: swift6),
   .testTarget(
     name: "WebSocketTransportTests",
@@ -357,8 +358,7 @@ let benchmarks: [Target] = [
     swiftSettings: swift6),
   .executableTarget(name: "BareServer", dependencies: nio, path: "Benchmarks/BareServer", swiftSettings: swift6),
   .executableTarget(
-    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "JSONText", "SodiumShim"],
-    path: "Benchmarks/Signatures",
+    name: "SignatureBenchmark", dependencies: ["MessageCrypto", "SodiumShim"], path: "Benchmarks/Signatures",
     swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(

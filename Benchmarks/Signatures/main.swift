@@ -1,6 +1,5 @@
 import Foundation
 import Glibc
-import JSONText
 import MessageCrypto
 import SodiumShim
 
@@ -60,40 +59,9 @@ func verify(_ seconds: Double) {
   print("{\"rate\":\(Double(count) / elapsedNs * 1e9),\"cpu_us\":\(cpuNs / Double(count) / 1e3)}")
 }
 
-/// TEMP
-func message(_ seconds: Double) {
-  let texts = (0..<1_000).map { n -> [UInt8] in
-    let payload = payload(n)
-    return Array("{\"auth\":[{\"pubkey\":\"\(owner.publicKeyHex)\",\"signature\":\"\(Hexadecimal.text(signature(payload)))\"}],\"payload\":\(payload)}".utf8)
-  }
-  let key = Array(owner.publicKeyHex.utf8)
-  func time(_ name: String, _ body: ([UInt8]) -> Bool) {
-    var count = 0
-    let begin = clockNs(CLOCK_THREAD_CPUTIME_ID)
-    while clockNs(CLOCK_THREAD_CPUTIME_ID) - begin < seconds * 1e9 {
-      for _ in 0..<100 { precondition(body(texts[count % 1000])); count += 1 }
-    }
-    print(name, (clockNs(CLOCK_THREAD_CPUTIME_ID) - begin) / Double(count) / 1e3)
-  }
-  for _ in 0..<2 {
-    time("scan") { text in text.withUnsafeBytes { if case .success = JSONScanner().scan($0) { true } else { false } } }
-    time("find") { text in text.withUnsafeBytes { bytes in
-      guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
-      return try! AuthenticatedMessage.find(in: value) != nil } }
-    time("signing") { text in text.withUnsafeBytes { bytes in
-      guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
-      return try! CanonicalText.signing(AuthenticatedMessage.find(in: value)!.payload).count == 200 } }
-    time("verifies") { text in text.withUnsafeBytes { bytes in
-      guard case .success(let value) = JSONScanner().scan(bytes) else { return false }
-      return try! AuthenticatedMessage.find(in: value)!.verifies(by: key.withUnsafeBytes { $0 }) } }
-    verify(seconds)
-  }
-}
-
 let arguments = CommandLine.arguments
 switch (arguments.count, arguments.count > 1 ? arguments[1] : "") {
 case (4, "sign"): try sign(Int(arguments[2]) ?? 1, into: arguments[3])
-case (3, "message"): message(Double(arguments[2]) ?? 1)
 case (3, "verify"): verify(Double(arguments[2]) ?? 1)
 default:
   print("usage: SignatureBenchmark sign COUNT FILE | verify SECONDS")

@@ -6,15 +6,18 @@ public enum Hexadecimal {
   @inlinable
   public static func decode(_ text: UnsafeRawBufferPointer, into bytes: UnsafeMutableRawBufferPointer) -> Bool {
     guard text.count == 2 * bytes.count else { return false }
+    guard let source = text.baseAddress, let target = bytes.baseAddress else { return true }
+    // Without a branch for each digit: which of them are letters nobody can predict.
+    var all: UInt8 = 0
     var index = 0
     while index < bytes.count {
-      let high = value(text[2 &* index])
-      let low = value(text[2 &* index &+ 1])
-      guard high | low < 16 else { return false }
-      bytes[index] = high &<< 4 | low
+      let high = value(source.load(fromByteOffset: 2 &* index, as: UInt8.self))
+      let low = value(source.load(fromByteOffset: 2 &* index &+ 1, as: UInt8.self))
+      all |= high | low
+      target.storeBytes(of: high &<< 4 | low, toByteOffset: index, as: UInt8.self)
       index &+= 1
     }
-    return true
+    return all < 16
   }
 
   /// As `decode(_:into:)`, over typed bytes.
@@ -75,9 +78,9 @@ public enum Hexadecimal {
   @inlinable
   public static func value(_ byte: UInt8) -> UInt8 {
     let decimal = byte &- 0x30
-    if decimal < 10 { return decimal }
     let letter = (byte | 0x20) &- 0x61
-    return letter < 6 ? letter &+ 10 : 255
+    let other: UInt8 = letter < 6 ? letter &+ 10 : 255
+    return decimal < 10 ? decimal : other
   }
 
   /// Requires a value below 16.

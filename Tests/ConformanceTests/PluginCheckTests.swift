@@ -5,7 +5,7 @@ import Testing
 @Suite(.serialized) struct PluginCheckTests {
   static let bundled = [
     "libbackplane-backend-memory.so", "libbackplane-backend-sqlite.so", "libbackplane-schema-permissive.so",
-    "libbackplane-transport-http.so", "libbackplane-backend-files.so",
+    "libbackplane-transport-http.so", "libbackplane-backend-files.so", "libbackplane-schema-b3nd.so",
   ]
   static var built: [String] {
     bundled.map { "\(Tool.products)/\($0)" }.filter { FileManager.default.fileExists(atPath: $0) }

@@ -75,6 +75,13 @@ final class Client {
     buffer.append(contentsOf: chunk[..<count])
   }
 
+  /// Exactly so many bytes.
+  func bytes(_ count: Int) throws -> [UInt8] {
+    while buffer.count < count { try fill() }
+    defer { buffer.removeFirst(count) }
+    return Array(buffer[..<count])
+  }
+
   /// Waits for the end of the connection and returns what came before it.
   func end() throws -> [UInt8] {
     while true {

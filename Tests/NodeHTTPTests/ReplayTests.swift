@@ -73,7 +73,8 @@ extension NIOClient: Requester {}
     let node = try NodeProcess(environment: ["BACKEND_URL": backend])
     #expect(
       try replay(
-        exchanges, try HTTPConnection(port: node.port), choices.merging(corrections) { $1 }, expected) == 253 - choices.count
+        exchanges, try HTTPConnection(port: node.port), choices.merging(corrections) { $1 }, expected) == 253
+        - choices.count
         - corrections.count)
     #expect(node.stop() == 0)
   }

@@ -91,7 +91,7 @@ import Testing
     try folder.write("", to: "plugins.d/.keep")
     let text = folder.path + "/text.pem"
     let cases: [(Certificates.Pair, String, String)] = [
-      (.init(certificate: one.certificate, key: other.key), "/tls/private_key_file", "is not the key of the certificate"),
+      (.init(certificate: one.certificate, key: other.key), "/tls/private_key_file", "is not the key of the"),
       (.init(certificate: "/no/such.pem", key: one.key), "/tls/certificate_file", "No such file"),
       (.init(certificate: text, key: one.key), "/tls/certificate_file", "no certificate in PEM form"),
       (.init(certificate: one.certificate, key: text), "/tls/private_key_file", "no private key in PEM form"),

@@ -10,9 +10,11 @@ public final class Certificates: Sendable {
   public init() throws {
     folder = try TemporaryFolder()
     try Self.openssl(
-      ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "authority.key"]
-        + ["-out", "authority.pem", "-days", "30", "-subj", "/CN=Test Authority"], in: folder.path)
+      ["req", "-x509"] + Self.newKey + ["-keyout", "authority.key", "-out", "authority.pem", "-days", "30"]
+        + ["-subj", "/CN=Test Authority"], in: folder.path)
   }
+
+  private static let newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
   /// The files of a certificate that is valid for this machine.
   public struct Pair: Sendable {
@@ -30,8 +32,7 @@ public final class Certificates: Sendable {
   public func issue(_ name: String, days: Int = 30) throws -> Pair {
     let path = folder.path
     try Self.openssl(
-      ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "\(name).key", "-out"]
-        + ["\(name).csr", "-subj", "/CN=\(name)"], in: path)
+      ["req"] + Self.newKey + ["-keyout", "\(name).key", "-out", "\(name).csr", "-subj", "/CN=\(name)"], in: path)
     try folder.write("subjectAltName=DNS:localhost,IP:127.0.0.1\n", to: "\(name).ext")
     try Self.openssl(
       ["x509", "-req", "-in", "\(name).csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial"]

@@ -95,7 +95,8 @@ public final class NIOClient: @unchecked Sendable {
     var multiplexer: NIOHTTP2Handler.StreamMultiplexer?
   }
 
-  fileprivate static func configure(_ channel: any Channel, _ http2: Bool) throws -> NIOHTTP2Handler.StreamMultiplexer? {
+  fileprivate static func configure(_ channel: any Channel, _ http2: Bool) throws -> NIOHTTP2Handler.StreamMultiplexer?
+  {
     guard http2 else {
       try channel.pipeline.syncOperations.addHTTPClientHandlers()
       return nil

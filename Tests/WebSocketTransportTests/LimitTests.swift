@@ -51,8 +51,14 @@ extension WebSocketTests {
     @Test func silenceIsAskedAndThenEnded() async throws {
       let keys = #"{"websocket":{"ping_interval_ms":100,"ping_timeout_ms":300}}"#
       try await withTransport(.shared, keys) { fixture in
-        // One that answers stays: its pongs are sent by readText.
+        // One that answers stays.
         let lively = try fixture.client()
+        for _ in 0..<8 {
+          #expect(try lively.readFrame().opcode == 9)
+          try lively.send(WebSocketClient.frame(10, []))
+        }
+        #expect(try lively.ask(#"{"id":1,"type":"getSchema"}"#).contains("success"))
+        try lively.sendClose(1000)
         let silent = try fixture.client()
         #expect(try silent.readFrame() == .init(opcode: 9, isFinal: true, reserved: 0, payload: []))
         let close = try silent.readFrame()
@@ -60,11 +66,6 @@ extension WebSocketTests {
         #expect(close.payload.prefix(2) == [0x03, 0xF0])
         #expect(String(decoding: close.payload.dropFirst(2), as: UTF8.self).contains("ping_timeout_ms"))
         #expect(try silent.connection.waitForClose(), "the connection ends though nothing is said")
-        for _ in 0..<8 {
-          #expect(try lively.readFrame().opcode == 9)
-          try lively.send(WebSocketClient.frame(10, []))
-        }
-        #expect(try lively.ask(#"{"id":1,"type":"getSchema"}"#).contains("success"))
         #expect(fixture.waits("websocket_closed_total", ["cause": "ping_timeout_ms"], is: 1))
       }
     }

@@ -155,7 +155,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
       if let access = loop.limits.access {
         let verdict = admit(head, access)
         incoming.refusal = verdict.refusal
-        incoming.retryAfterSeconds = verdict.retryAfterSeconds
+        incoming.retryAfterSeconds = UInt32(clamping: verdict.retryAfterSeconds)
         incoming.rights = verdict.rights
         incoming.meter = verdict.meter
         // Whoever waits for a word before sending the body gets the answer instead.
@@ -182,7 +182,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
     let count = bytes.readableBytes
     if incoming.refusal != .none {
       // A denied request's body is thrown away while it is small; the connection can go on then.
-      incoming.droppedSizeBytes += count
+      incoming.droppedSizeBytes += UInt32(clamping: count)
       if incoming.droppedSizeBytes > Limits.droppedSizeBytesMax { refuse(incoming.refusal) }
       return
     }

@@ -44,5 +44,5 @@ struct Limits: Sendable {
   /// Connections above `connectionsMax` that are still taken, to be told so.
   static let refusedConnectionsMax = 64
   /// Bytes of a denied request's body that are thrown away before its connection is closed instead.
-  static let droppedSizeBytesMax = 64 << 10
+  static let droppedSizeBytesMax: UInt32 = 64 << 10
 }

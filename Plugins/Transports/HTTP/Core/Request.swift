@@ -76,9 +76,9 @@ struct Request {
   var isOldVersion = false
   var hasBody = false
   /// Of a denial; 0: not said.
-  var retryAfterSeconds: UInt64 = 0
+  var retryAfterSeconds: UInt32 = 0
   /// Bytes of a denied request's body that were thrown away.
-  var droppedSizeBytes = 0
+  var droppedSizeBytes: UInt32 = 0
   var wantsContinue = false
   var target = ""
   /// Bytes counted against `bodies_size_bytes_max`.

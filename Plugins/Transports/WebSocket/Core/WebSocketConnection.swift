@@ -84,6 +84,8 @@ public final class WebSocketConnection: ChannelDuplexHandler, @unchecked Sendabl
   public func begin() {
     hasBegun = true
     guard context != nil else { return }
+    // Whoever had the channel before kept back the reading that it was asked for.
+    isReadHeld = true
     leaveIfQuiet()
     resumeReading()
   }

@@ -34,7 +34,7 @@ extension Connection {
       }
     answer(
       request.refusal.status, "application/json", bodyLength: body.count, extra: challenge,
-      retryAfterSeconds: request.retryAfterSeconds
+      retryAfterSeconds: UInt64(request.retryAfterSeconds)
     ) { $0.put(body) }
   }
 }

@@ -106,8 +106,12 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     guard let event = event as? ChannelEvent, event == .inputClosed else { return }
-    // The client has gone, or wants nothing but the answers that are due.
-    if streamsOpen == 0 { closeNow() } else { isFailed = true }
+    // The client has gone, or wants nothing but the answers that are due. What it has not asked to the end stays unasked.
+    isFailed = true
+    if streamsOpen == 0 { return closeNow() }
+    for connection in loop.connections {
+      if let stream = connection.stream, stream.parent === self, !stream.isInputEnded { connection.closeNow() }
+    }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -63,7 +63,7 @@ enum AnswerHead {
     guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return }
     let name = String(decoding: line[..<colon], as: UTF8.self)
     // HTTP/2 has no place for what is about one connection.
-    guard name != "connection" else { return }
+    guard name != "connection", name != "upgrade" else { return }
     // What changes with every answer would only push others out of the compressor's table.
     let changes = name == "x-request-id" || name == "content-length" || name == "x-backplane-ts-ms"
     headers.add(

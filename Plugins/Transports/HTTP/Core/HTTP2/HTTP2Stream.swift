@@ -21,7 +21,7 @@ final class HTTP2Stream: ChannelDuplexHandler, @unchecked Sendable {
   private(set) var progressNs: UInt64 = 0
 
   private var sawHead = false
-  private var isInputEnded = false
+  private(set) var isInputEnded = false
   private var isOpen = false
   /// The answer is out before the request is in: what is left of the request is not wanted.
   private var isReset = false

@@ -32,12 +32,13 @@ typedef struct bp_subscribe {
 } bp_subscribe;
 
 /* Items before this one were lost: they were overwritten before they could be handed over, or the place that was asked
- * for is not in the ring. Read again whatever depends on having seen everything. */
+ * for is not in the ring; or nobody can say in which order two writes of a record were made. Read again whatever depends
+ * on having seen everything. */
 #define BP_FEED_GAP 1u
 /* The data is not here, because it was not asked for or is larger than feed.item_size_bytes_max: read the record. */
 #define BP_FEED_NO_DATA 2u
 /* No write: where the subscription stands now, and with BP_FEED_GAP that something was lost. The first item of every
- * subscription is one, and takes a credit. */
+ * subscription is one; later ones come before a place that was told long ago leaves the ring. It takes a credit. */
 #define BP_FEED_PLACE 4u
 
 /* One write, or one place. Views are valid during the call. Items of one record come in the order of its versions;
@@ -61,9 +62,12 @@ typedef struct bp_feed {
   uint32_t reserved;
 
   /* Subscribes: a bp_feed_item chunk for each write that was accepted (bp_completion.chunk, which must not be NULL; one
-   * at a time), as far as there are credits; more by bp_host.grant(token). It ends with bp_host.cancel(token), and when
-   * the instance is stopped (bp_result). A subscription is no request: it holds no lease and has no deadline.
-   * BP_INVALID_ARGUMENT: the prefix is no URI. BP_RESOURCE_EXHAUSTED: feed.subscriptions_max.
+   * at a time, on a thread of the host's, possibly before this function returns), as far as there are credits; more by
+   * bp_host.grant(token), also from within chunk. It ends with bp_host.cancel(token), and when the instance is stopped:
+   * BP_CANCELLED; and when the node ends or goes on in another process: BP_UNAVAILABLE. A subscription is no request: it
+   * holds no lease and has no deadline.
+   * BP_INVALID_ARGUMENT: the prefix is no URI. BP_RESOURCE_EXHAUSTED: feed.subscriptions_max. BP_UNAVAILABLE, retryable:
+   * the node is not up yet.
    * [any-thread] [no-block] [states: SERVING] */
   bp_token (*subscribe)(bp_instance instance, const bp_call *call, const bp_subscribe *request,
                         bp_completion completion);
