@@ -41,6 +41,13 @@ private let entry = PluginEntry(Rules.self, id: "org.backplane.rules", version: 
     }
   }
 
+  @Test func anOutputWithoutAURIRefusesTheEnvelope() async throws {
+    try await withRules(#"{"a://a":"allow"}"#) { (host: TestHost) async throws in
+      let text = envelope(#"["b://b/1",1],["",2]"#)
+      #expect(try await judge(host, "a://a/x", text) == .rejected("Invalid output URI: "))
+    }
+  }
+
   @Test func slowRulesAreJudgedOnThreadsOfTheInstance() async throws {
     try await withRules(#"{"a://a":{"json_schema":{"type":"object"}}}"#) { (host: TestHost) async throws in
       for _ in 0..<100 {

@@ -75,7 +75,10 @@ public final class Rules: DirectSchema {
         op.refusal = bp_view(refusal)
         guard let envelope else { return call.accept(op) }
         do throws(Refusal) {
-          try EnvelopeVerdict(envelope, storedBy: op).withOps { call.accept($0) }
+          try EnvelopeVerdict(envelope, storedBy: op) { uri, _ throws(Refusal) in
+            // Every other URI is judged with its output; an op without one is no op.
+            if uri.isEmpty { throw Refusal("Invalid output URI: ") }
+          }.withOps { call.accept($0) }
         } catch {
           call.reject(error.text)
         }
