@@ -105,7 +105,7 @@ extension WebSocketConnection {
     let message = result.message.text
     let text: String
     switch result.code {
-    case BP_REJECTED, BP_INVALID_ARGUMENT: text = message.isEmpty ? "The request was refused." : message
+    case BP_REJECTED, BP_FAILED_PRECONDITION, BP_INVALID_ARGUMENT: text = message.isEmpty ? "The request was refused." : message
     case BP_RESOURCE_EXHAUSTED, BP_UNAVAILABLE, BP_CLOSED, BP_DURABILITY:
       text = message.isEmpty ? "The node cannot do this now; try again later." : message
     case BP_DEADLINE_EXCEEDED: text = message.isEmpty ? "The node did not finish in time." : message
@@ -139,7 +139,7 @@ extension WebSocketConnection {
     switch result.code {
     case BP_OK: call.withID { answer($0, isReceive ? "{\"accepted\":true}" : "{\"success\":true}") }
     case BP_NOT_FOUND where !isReceive: answerNotFound(call)
-    case BP_REJECTED, BP_INVALID_ARGUMENT:
+    case BP_REJECTED, BP_FAILED_PRECONDITION, BP_INVALID_ARGUMENT:
       let text = result.message.size == 0 ? "The request was refused." : result.message.text
       call.withID {
         answerRefused($0, isReceive ? "{\"accepted\":false,\"error\":" : "{\"success\":false,\"error\":", text)
