@@ -105,7 +105,8 @@ extension WebSocketConnection {
     let message = result.message.text
     let text: String
     switch result.code {
-    case BP_REJECTED, BP_FAILED_PRECONDITION, BP_INVALID_ARGUMENT: text = message.isEmpty ? "The request was refused." : message
+    case BP_REJECTED, BP_FAILED_PRECONDITION, BP_INVALID_ARGUMENT:
+      text = message.isEmpty ? "The request was refused." : message
     case BP_RESOURCE_EXHAUSTED, BP_UNAVAILABLE, BP_CLOSED, BP_DURABILITY:
       text = message.isEmpty ? "The node cannot do this now; try again later." : message
     case BP_DEADLINE_EXCEEDED: text = message.isEmpty ? "The node did not finish in time." : message
