@@ -102,21 +102,4 @@ import Testing
     #expect(try node.put("mutable://open/followed/b", "1").status == 200)
     #expect(followed.awaits("0 0 mutable://open/followed/b 1"))
   }
-
-  /// The process that is left ends what it had, and takes no more: who follows follows the new one.
-  @Test(arguments: ["in", "process"])
-  func anUpgradeEndsWhatTheOldProcessHad(_ isolation: String) throws {
-    let followed = try FollowedNode(isolation)
-    let node = followed.node
-    #expect(followed.awaits(Self.place), "\(node.log)")
-    #expect(try node.put("mutable://open/followed/a", "1").status == 200)
-    #expect(followed.awaits("0 0 mutable://open/followed/a 1"))
-    #expect(try node.upgrade().outcome == "applied", "\(node.log)")
-    #expect(followed.awaits(Self.place, count: 2), "\(node.log)")
-    #expect(try node.put("mutable://open/followed/b", "2").status == 200)
-    #expect(followed.awaits("0 0 mutable://open/followed/b 2"), "\(followed.lines) \(node.log)")
-    #expect(try node.metric("backplane_feed_subscriptions ") == 1)
-    #expect(node.stop() == 0, "\(node.log)")
-    #expect(followed.lines.filter { $0.contains("followed/b") }.count == 1)
-  }
 }

@@ -21,9 +21,6 @@ struct FeedRing {
   /// The position of the oldest record that is left, or of the next one.
   var oldest: UInt64 { newest - UInt64(count) + 1 }
 
-  /// Records of this ring have been let go.
-  var hasLost: Bool { oldest > start + 1 }
-
   /// Whether everything after `position` is still here.
   func holds(after position: UInt64) -> Bool { position >= start && position <= newest && position + 1 >= oldest }
 

@@ -7,8 +7,6 @@ final class FeedWalk {
   private let feed: Feed
   /// Everything up to here has been looked at for live subscriptions.
   private var walked: UInt64 = 0
-  /// When quiet subscriptions were last told where they stand.
-  private var told: UInt64 = 0
 
   /// Records that are taken from the ring at once.
   private static let batchRecords = 64
@@ -50,10 +48,10 @@ final class FeedWalk {
       return false
     }
     let next = walked + 1
-    let (records, epoch, lost, kept) = feed.state.withLock { state -> ([FeedRecord], UInt64, UInt64?, Int?) in
+    let (records, epoch, lost) = feed.state.withLock { state -> ([FeedRecord], UInt64, UInt64?) in
       let oldest = state.ring.oldest
       let records = state.ring.records(from: max(next, oldest), max: FeedWalk.batchRecords)
-      return (records, state.epoch, next < oldest ? oldest : nil, state.ring.hasLost ? state.ring.count : nil)
+      return (records, state.epoch, next < oldest ? oldest : nil)
     }
     if let lost { leaveBehind(from: lost) }
     for record in records {
@@ -69,32 +67,13 @@ final class FeedWalk {
       }
       walked = record.position
     }
-    if let kept, walked - min(walked, told) >= UInt64(max(1, kept / 4)) { tellPlaces(epoch) }
     return !records.isEmpty || lost != nil
-  }
-
-  /// Tells subscriptions that have had nothing for long where they stand: the place that they know would be gone from
-  /// the ring, though they have missed nothing.
-  private func tellPlaces(_ epoch: UInt64) {
-    let before = told
-    told = walked
-    let position = walked
-    let all = feed.members.withLock { $0.index.all }
-    FeedRecord.withPlace(epoch: epoch, position: position, flags: 0) { place in
-      for subscription in all {
-        let isTaken = subscription.state.withLock { state in
-          guard state.next == 0, state.told <= before, position > state.floor else { return false }
-          return FeedSubscription.take(&state, at: position)
-        }
-        if isTaken { hand(place, to: subscription, isGap: false) }
-      }
-    }
   }
 
   private func offer(_ record: FeedRecord, to subscription: FeedSubscription, _ item: UnsafePointer<bp_chunk>) {
     let isTaken = subscription.state.withLock { state in
       guard state.next == 0, record.position > state.floor else { return false }
-      if FeedSubscription.take(&state, at: record.position) { return true }
+      if FeedSubscription.take(&state) { return true }
       if state.end == nil { state.next = record.position }
       return false
     }
@@ -151,7 +130,7 @@ final class FeedWalk {
         state.place = BP_FEED_GAP
       }
       guard let flags = state.place else { return .look(from: state.next) }
-      guard FeedSubscription.take(&state, at: state.next - 1) else {
+      guard FeedSubscription.take(&state) else {
         state.isQueued = false
         return .rest
       }
@@ -193,7 +172,7 @@ final class FeedWalk {
       let turn = subscription.state.withLock { state -> Turn in
         state.next = record.position + 1
         guard isWanted else { return .goOn }
-        if FeedSubscription.take(&state, at: record.position) { return .hand }
+        if FeedSubscription.take(&state) { return .hand }
         state.next = record.position
         state.isQueued = false
         return .rest

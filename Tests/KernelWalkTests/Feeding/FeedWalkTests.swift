@@ -134,25 +134,6 @@ struct FeedWalkTests {
     #expect(walk.node.shutDown())
   }
 
-  /// Who hears nothing keeps a place that is in the ring.
-  @Test func oneWhoHearsNothingIsToldWhereItStands() throws {
-    let walk = FeedBench()
-    walk.feed.apply(FeedSettings(recordsMax: 40))
-    let (quiet, token) = walk.node.subscribe("acct://toy/quiet")
-    let first = try #require(quiet.inbox.next())
-    for number in 0..<200 { #expect(walk.write("acct://toy/a", "\(number)")?.code == BP_OK) }
-    #expect(eventually { quiet.items.last.map { $0.position > walk.feed.position - 40 } ?? false })
-    #expect(quiet.items.allSatisfy { $0.isPlace && !$0.isGap } && quiet.items.count <= 30)
-    walk.node.cancel(token)
-    #expect(quiet.end.soon() != nil)
-    let last = try #require(quiet.items.last)
-    let again = walk.node.subscribe("acct://toy/quiet", after: (last.epoch, last.position)).listener
-    #expect(again.inbox.next()?.isGap == false)
-    let late = walk.node.subscribe("acct://toy/quiet", after: (first.epoch, first.position)).listener
-    #expect(late.inbox.next()?.isGap == true)
-    #expect(walk.node.shutDown())
-  }
-
   /// Nothing is queued for those who take nothing, and the ring has its bound.
   @Test func withoutCreditsNothingGrows() throws {
     let walk = FeedBench()
