@@ -1,5 +1,7 @@
 #include "BoundedVisitor.hpp"
 
+#include <pthread.h>
+
 #include <cstdio>
 #include <mutex>
 
@@ -167,22 +169,63 @@ nlohmann::json parse(const uint8_t *json, size_t size) {
 
 }  // namespace
 
-valijson_shim_schema *valijson_shim_open(
-    const uint8_t *json, size_t size, int32_t draft, char *problem, size_t capacity) {
-  try {
-    const nlohmann::json document = parse(json, size);
-    if (document.is_discarded()) throw std::runtime_error("it is not JSON, or a number in it is too large");
-    auto schema = std::make_unique<valijson_shim_schema>();
-    valijson::SchemaParser parser(
-        draft == 4 ? valijson::SchemaParser::kDraft4 : valijson::SchemaParser::kDraft7);
-    parser.populateSchema(NlohmannJsonAdapter(document), schema->schema);
-    return schema.release();
-  } catch (const std::exception &error) {
-    snprintf(problem, capacity, "%s", error.what());
-  } catch (...) {
-    snprintf(problem, capacity, "an unknown failure");
+namespace {
+
+/// What is to be compiled, and what became of it.
+struct Compilation {
+  const uint8_t *json;
+  size_t size;
+  int32_t draft;
+  char *problem;
+  size_t capacity;
+  valijson_shim_schema *schema = nullptr;
+
+  void run() {
+    try {
+      const nlohmann::json document = parse(json, size);
+      if (document.is_discarded()) throw std::runtime_error("it is not JSON, or a number in it is too large");
+      auto compiled = std::make_unique<valijson_shim_schema>();
+      valijson::SchemaParser parser(
+          draft == 4 ? valijson::SchemaParser::kDraft4 : valijson::SchemaParser::kDraft7);
+      parser.populateSchema(NlohmannJsonAdapter(document), compiled->schema);
+      schema = compiled.release();
+    } catch (const std::exception &error) {
+      snprintf(problem, capacity, "%s", error.what());
+    } catch (...) {
+      snprintf(problem, capacity, "an unknown failure");
+    }
   }
-  return nullptr;
+};
+
+}  // namespace
+
+valijson_shim_schema *valijson_shim_open(
+    const uint8_t *json, size_t size, int32_t draft, size_t stack_size, char *problem, size_t capacity) {
+  Compilation compilation{json, size, draft, problem, capacity};
+  if (stack_size == 0) {
+    compilation.run();
+    return compilation.schema;
+  }
+  pthread_attr_t attributes;
+  pthread_t thread;
+  int code = pthread_attr_init(&attributes);
+  if (code == 0) {
+    code = pthread_attr_setstacksize(&attributes, stack_size);
+    if (code == 0) {
+      const auto body = [](void *compilation) -> void * {
+        static_cast<Compilation *>(compilation)->run();
+        return nullptr;
+      };
+      code = pthread_create(&thread, &attributes, body, &compilation);
+    }
+    pthread_attr_destroy(&attributes);
+  }
+  if (code == 0) {
+    pthread_join(thread, nullptr);
+  } else {
+    snprintf(problem, capacity, "there is no thread for it: %s", strerror(code));
+  }
+  return compilation.schema;
 }
 
 void valijson_shim_close(valijson_shim_schema *schema) { delete schema; }

@@ -18,7 +18,8 @@ struct ConfigurationOptions: ParsableArguments {
   @Option(name: .long, help: ArgumentHelp("The allowed origin, or * (CORS_ORIGIN).", valueName: "origin"))
   var corsOrigin: String?
 
-  @Option(name: .long, help: ArgumentHelp("A schema plugin's file (SCHEMA_MODULE).", valueName: "file"))
+  @Option(
+    name: .long, help: ArgumentHelp("The file of a schema plugin, or of rules (SCHEMA_MODULE).", valueName: "file"))
   var schema: String?
 
   @Option(

@@ -43,7 +43,8 @@ import Testing
     try await withNode { (node: SmallNode) async throws in
       let first = #"["mutable://open/a",1]"#
       for (bad, text) in [
-        (#"["nonsense",1]"#, "Invalid output URI: nonsense"),
+        (#"["nonsense",1]"#, "Invalid output URI: nonsense"), (#"["",1]"#, "Invalid output URI: "),
+
         (#"["mutable://no/x",1]"#, "Unknown program: mutable://no"),
         (#"["hash://s p",1]"#, "Invalid hash URI format"), (#"["\#(Self.wrong)",1]"#, "Content hash mismatch"),
         (#"["mutable://accounts/\#(owner.key)/x",1]"#, "write.value.auth is not iterable"),

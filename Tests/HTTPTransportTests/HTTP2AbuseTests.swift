@@ -1,6 +1,7 @@
 import Glibc
 import PluginAPI
 import Testing
+import TransportSupport
 
 @testable import HTTPTransport
 

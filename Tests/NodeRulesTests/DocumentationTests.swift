@@ -62,6 +62,16 @@ import Testing
     #expect(try node.put("immutable://notes/a", "2").status == 400)
   }
 
+  @Test func thePluginConforms() throws {
+    let folder = try TemporaryFolder()
+    let rules = #"{"version":1,"programs":{"*":"allow","a://a":["write_once",{"json_schema":{"type":"object"}}]}}"#
+    let run = try CommandLineTool.run(
+      BuiltProducts.backplane,
+      ["plugin", "check", BuiltProducts.plugin("schema-rules"), "--configuration", #"{"rules":\#(rules)}"#],
+      in: folder.path)
+    #expect(run.status == 0, "\(run.output)\(run.errors)")
+  }
+
   @Test func exitCodesAreTheOtherCommands() throws {
     let folder = try TemporaryFolder()
     try folder.write("version: 1\nprograms:\n  a://a: deny\n", to: "good.yaml")

@@ -41,12 +41,30 @@ private let entry = PluginEntry(Rules.self, id: "org.backplane.rules", version: 
     }
   }
 
+  @Test func anOutputWithoutAURIRefusesTheEnvelope() async throws {
+    try await withRules(#"{"a://a":"allow"}"#) { (host: TestHost) async throws in
+      let text = envelope(#"["b://b/1",1],["",2]"#)
+      #expect(try await judge(host, "a://a/x", text) == .rejected("Invalid output URI: "))
+    }
+  }
+
   @Test func slowRulesAreJudgedOnThreadsOfTheInstance() async throws {
     try await withRules(#"{"a://a":{"json_schema":{"type":"object"}}}"#) { (host: TestHost) async throws in
       for _ in 0..<100 {
         #expect(try await judge(host, "a://a/x", "{}") != .rejected(""))
         guard case .rejected = try await judge(host, "a://a/x", "1") else { return #expect(Bool(false)) }
       }
+    }
+  }
+
+  @Test func aBoundThatIsHitIsCounted() async throws {
+    try await withRules(#"{"a://a":{"json_schema":{}}}"#) { (host: TestHost) async throws in
+      let deep = String(repeating: "[", count: 10) + String(repeating: "]", count: 10)
+      #expect(try await judge(host, "a://a/x", deep) != .rejected(""))
+      let large = "\"" + String(repeating: "x", count: 1 << 20) + "\""
+      guard case .rejected = try await judge(host, "a://a/x", large) else { return #expect(Bool(false)) }
+      let counted = host.metrics.filter { $0.name == "rules_bounds_hit_total" && !$0.recorded.isEmpty }
+      #expect(counted.map(\.labels["bound"]) == ["json_schema_size_bytes_max"])
     }
   }
 

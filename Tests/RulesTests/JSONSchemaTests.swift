@@ -177,7 +177,8 @@ extension JSONSchema {
     }
     #expect(schema.fits(nested(60)))
     #expect(
-      schema.check(nested(100)) == .undecided("the value is nested deeper than 64 schemas (json_schema_depth_max)"))
+      schema.check(nested(100))
+        == .undecided("the value is nested deeper than 64 schemas (json_schema_depth_max)", bound: .jsonSchemaDepth))
     guard case .undecided = schema.check(nested(100_000)) else { return #expect(Bool(false)) }
   }
 
@@ -195,7 +196,7 @@ extension JSONSchema {
     let schema = try schema(#"{"pattern":"^(a+)+$"}"#)
     let started = ContinuousClock.now
     let value = "\"" + String(repeating: "a", count: 3000) + "!\""
-    #expect(schema.check(value, withinMs: 100) == .undecided("the time for it is over (time_ms_max)"))
+    #expect(schema.check(value, withinMs: 100) == .undecided("the time for it is over (time_ms_max)", bound: .time))
     #expect(ContinuousClock.now - started < .seconds(30))
   }
 
@@ -221,7 +222,7 @@ extension JSONSchema {
     let schema = try schema(
       ##"{"anyOf":[{"type":"array","items":{"$ref":"#"}},{"type":"array","items":{"$ref":"#"}},{"type":"null"}]}"##)
     let value = String(repeating: "[", count: 30) + "1" + String(repeating: "]", count: 30)
-    #expect(schema.check(value, withinMs: 200) == .undecided("the time for it is over (time_ms_max)"))
+    #expect(schema.check(value, withinMs: 200) == .undecided("the time for it is over (time_ms_max)", bound: .time))
   }
 
   @Test func largeArraysOfUniqueItemsAreQuick() throws {
@@ -238,11 +239,25 @@ extension JSONSchema {
     let schema = try schema("{}", bounds: .init(sizeBytesMax: 10, depthMax: 64))
     #expect(
       schema.check(#""0123456789""#)
-        == .undecided("the value has 12 bytes, and 10 is the most that is checked (json_schema_size_bytes_max)"))
-    let many = (0..<10_001).map { #""p\#($0)":{}"# }.joined(separator: ",")
-    #expect(try schemaProblems(#"{"properties":{\#(many)}}"#).contains(": There are more than 10000 schemas.") == false)
+        == .undecided(
+          "the value has 12 bytes, and 10 is the most that is checked (json_schema_size_bytes_max)",
+          bound: .jsonSchemaSize))
+    let many = (0..<5001).map { #""p\#($0)":{}"# }.joined(separator: ",")
+    #expect(try schemaProblems(#"{"properties":{\#(many)}}"#).contains(": There are more than 5000 schemas.") == false)
     #expect(
-      try schemaProblems(#"{"properties":{\#(many)}}"#).contains { $0.hasSuffix("There are more than 10000 schemas.") })
+      try schemaProblems(#"{"properties":{\#(many)}}"#).contains { $0.hasSuffix("There are more than 5000 schemas.") })
+  }
+
+  /// Compiling recurses through references, and so does a check where the value goes on.
+  @Test func longChainsOfReferences() throws {
+    let links = (0..<2000).map { ##""d\##($0)":{"properties":{"a":{"$ref":"#/definitions/d\##($0 + 1)"}}}"## }
+    let schema = try schema(
+      ##"{"$ref":"#/definitions/d0","definitions":{\##(links.joined(separator: ",")),"d2000":{}}}"##)
+    #expect(schema.fits(#"{"a":{"a":1}}"#))
+    let value = String(repeating: #"{"a":"#, count: 100) + "1" + String(repeating: "}", count: 100)
+    #expect(
+      schema.check(value)
+        == .undecided("the value is nested deeper than 64 schemas (json_schema_depth_max)", bound: .jsonSchemaDepth))
   }
 
   @Test func longDigitsAndTexts() throws {

@@ -45,7 +45,7 @@ extension RuleBook {
     with(sent) { message in
       switch judge(message, explain: explain) {
       case .accepted(let envelope, let unless): .accepted(unless: unless, isEnvelope: envelope != nil)
-      case .refused(let text): .refused(text)
+      case .refused(let text, _): .refused(text)
       }
     }
   }

@@ -16,6 +16,10 @@ final class JSONSchema: Sendable {
   /// Deepest nesting of a value. Reading it recurses nowhere, what is done with it does.
   static let valueDepthMax = 128
   private static let differencesMax: UInt32 = 8
+  /// With more schemas in it than this a document is compiled on a thread with a stack of its own, which holds
+  /// `SchemaPreparation.schemasMax`.
+  private static let smallSchemasMax = 50
+  private static let stackSizeBytes = 128 << 20
   /// What a schema may take for the smallest values.
   private static let trialMsMax = 1000
 
@@ -23,8 +27,8 @@ final class JSONSchema: Sendable {
     case fits
     /// At least one.
     case differs([Difference])
-    /// It could not be found out; a sentence.
-    case undecided(String)
+    /// It could not be found out; a sentence, and the bound that was hit.
+    case undecided(String, bound: RuleBound? = nil)
   }
 
   struct Difference: Equatable, Sendable {
@@ -72,7 +76,8 @@ final class JSONSchema: Sendable {
     var json: [UInt8] = []
     prepared.write(to: &json)
     var text = [CChar](repeating: 0, count: 512)
-    guard let opened = valijson_shim_open(json, json.count, draft, &text, text.count) else {
+    let stackSizeBytes = preparation.schemaCount > Self.smallSchemasMax ? Self.stackSizeBytes : 0
+    guard let opened = valijson_shim_open(json, json.count, draft, stackSizeBytes, &text, text.count) else {
       let reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
       throw Problems(problems: [Problem(document: nil, pointer: "", message: "The schema cannot be used: \(reason)")])
     }
@@ -112,7 +117,7 @@ final class JSONSchema: Sendable {
     guard json.count <= bounds.sizeBytesMax else {
       return .undecided(
         "the value has \(json.count) bytes, and \(bounds.sizeBytesMax) is the most that is checked "
-          + "(json_schema_size_bytes_max)")
+          + "(json_schema_size_bytes_max)", bound: .jsonSchemaSize)
     }
     if case .failure(let problem) = JSONScanner(depthMax: Self.valueDepthMax).scan(json) {
       return .undecided("\(problem)")
@@ -127,8 +132,9 @@ final class JSONSchema: Sendable {
         explained.result == VALIJSON_SHIM_DIFFERS
           ? explained.differences : [Difference(pointer: "", keyword: "schema", text: "The value does not fit.")])
     case VALIJSON_SHIM_TOO_DEEP:
-      return .undecided("the value is nested deeper than \(bounds.depthMax) schemas (json_schema_depth_max)")
-    case VALIJSON_SHIM_TOO_SLOW: return .undecided("the time for it is over (time_ms_max)")
+      return .undecided(
+        "the value is nested deeper than \(bounds.depthMax) schemas (json_schema_depth_max)", bound: .jsonSchemaDepth)
+    case VALIJSON_SHIM_TOO_SLOW: return .undecided("the time for it is over (time_ms_max)", bound: .time)
     case VALIJSON_SHIM_UNREADABLE: return .undecided("a number in it is too large")
     default: return .undecided("the engine failed")
     }

@@ -6,7 +6,7 @@ struct SchemaPreparation {
   /// Where the other documents stand in the result.
   private static let filesKey = "x-files"
   /// Most schemas in one document and those it refers to.
-  static let schemasMax = 10_000
+  static let schemasMax = 5000
 
   /// Unknown keywords are problems: a misspelt one would silently demand nothing.
   let isStrict: Bool
@@ -18,7 +18,7 @@ struct SchemaPreparation {
   private var waiting: [Int] = []
   private var schemaPlaces: Set<String> = []
   private var references: [(from: Place, to: Place)] = []
-  private var schemaCount = 0
+  private(set) var schemaCount = 0
   private let root: RuleValue
 
   private struct Place: Hashable {

@@ -45,7 +45,7 @@ extension RuleBook {
         return result
       }
       switch judge(message, explain: { result.steps.append($0) }) {
-      case .refused(let text): result.verdict = .refused(text)
+      case .refused(let text, _): result.verdict = .refused(text)
       case .accepted(let envelope, let unless):
         result.unless = unless
         guard let envelope else { break }

@@ -32,8 +32,15 @@ package enum RuleVerdict {
   /// It is stored (or deleted), an envelope's outputs being judged after it. `unless`: only when there is no record yet;
   /// what the client is told otherwise.
   case accepted(envelope: MessageEnvelope?, unless: String?)
-  /// With this text for the client.
-  case refused(String)
+  /// With this text for the client. `bound`: because that was hit.
+  case refused(String, bound: RuleBound? = nil)
+}
+
+/// A bound of `limits`, by its key.
+package enum RuleBound: String, CaseIterable, Sendable {
+  case time = "time_ms_max"
+  case jsonSchemaSize = "json_schema_size_bytes_max"
+  case jsonSchemaDepth = "json_schema_depth_max"
 }
 
 /// One rule as it was judged.
@@ -94,7 +101,7 @@ extension RuleBook {
     switch subject.judge(all: program.rules, depth: 0, explain) {
     case .holds: return .accepted(envelope: envelope, unless: nil)
     case .holdsIfAbsent(let text): return .accepted(envelope: envelope, unless: text)
-    case .fails(let text): throw Refusal(text)
+    case .fails(let text): return .refused(text, bound: subject.boundHit)
     }
   }
 

@@ -12,6 +12,15 @@ struct RuleSubject {
   /// CLOCK_MONOTONIC.
   let deadlineNs: Int64
   let timeMsMax: Int
+  /// The last bound of `limits` that was hit.
+  private(set) var boundHit: RuleBound?
+
+  init(message: RuleMessage, envelope: MessageEnvelope?, deadlineNs: Int64, timeMsMax: Int) {
+    self.message = message
+    self.envelope = envelope
+    self.deadlineNs = deadlineNs
+    self.timeMsMax = timeMsMax
+  }
 
   enum Outcome {
     case holds
@@ -54,7 +63,7 @@ struct RuleSubject {
   }
 
   private mutating func judge(_ placed: PlacedRule, depth: Int, _ explain: ((RuleStep) -> Void)?) -> Outcome {
-    var outcome = icu_shim_now_ns() < deadlineNs ? judge(placed.rule, depth, explain) : .fails(overdue)
+    var outcome = icu_shim_now_ns() < deadlineNs ? judge(placed.rule, depth, explain) : overdue()
     if case .fails = outcome, let otherwise = placed.otherwise { outcome = .fails(otherwise) }
     if case .holdsIfAbsent = outcome, let otherwise = placed.otherwise { outcome = .holdsIfAbsent(otherwise) }
     if let explain {
@@ -69,7 +78,10 @@ struct RuleSubject {
     return outcome
   }
 
-  private var overdue: String { "Judging the message takes longer than \(timeMsMax) ms (time_ms_max)." }
+  private mutating func overdue() -> Outcome {
+    boundHit = .time
+    return .fails("Judging the message takes longer than \(timeMsMax) ms (time_ms_max).")
+  }
 
   private mutating func judge(_ rule: Rule, _ depth: Int, _ explain: ((RuleStep) -> Void)?) -> Outcome {
     switch rule {
@@ -89,7 +101,7 @@ struct RuleSubject {
       switch pattern.matches(message.uri, deadlineNs: deadlineNs) {
       case .matches: return .holds
       case .differs: return .fails("The URI does not match the pattern of its program: \(pattern.text)")
-      case .tooSlow: return .fails(overdue)
+      case .tooSlow: return overdue()
       case .failed: return .fails("The URI cannot be compared with the pattern of its program.")
       }
     case .jsonSchema(let schema, let name): return judge(schema, name)
@@ -100,14 +112,16 @@ struct RuleSubject {
 
   // MARK: JSON Schema
 
-  private func judge(_ schema: JSONSchema, _ name: String?) -> Outcome {
+  private mutating func judge(_ schema: JSONSchema, _ name: String?) -> Outcome {
     let named = name.map { "the JSON Schema \"\($0)\"" } ?? "the JSON Schema of its program"
     guard message.content.isJSON else { return .fails("The value is bytes and does not fit \(named).") }
     switch schema.check(message.content.bytes, deadlineNs: deadlineNs) {
     case .fits: return .holds
     case .differs(let differences):
       return .fails("The value does not fit \(named): \(differences.map(\.description).joined(separator: "; "))")
-    case .undecided(let reason): return .fails("The value cannot be checked against \(named): \(reason).")
+    case .undecided(let reason, let bound):
+      boundHit = bound ?? boundHit
+      return .fails("The value cannot be checked against \(named): \(reason).")
     }
   }
 
@@ -146,19 +160,19 @@ struct RuleSubject {
 
   // MARK: Outputs
 
-  private func judge(_ required: RequiredOutput) -> Outcome {
+  private mutating func judge(_ required: RequiredOutput) -> Outcome {
     let wanted = "an output to a URI that matches \(required.uriPattern.text)"
     guard let envelope else { return .fails("The message is no envelope; this program asks for one with \(wanted).") }
     var nearest: String?
     for output in envelope.outputs {
-      guard icu_shim_now_ns() < deadlineNs else { return .fails(overdue) }
+      guard icu_shim_now_ns() < deadlineNs else { return overdue() }
       var text: [UInt8] = []
       output.uri.appendText(to: &text)
       guard let uri = URIText.normalise(String(decoding: text, as: UTF8.self)).map({ Array($0.text.utf8) }) else {
         continue
       }
       let matching = uri.withUnsafeBufferPointer { required.uriPattern.matches($0, deadlineNs: deadlineNs) }
-      if matching == .tooSlow { return .fails(overdue) }
+      if matching == .tooSlow { return overdue() }
       guard matching == .matches else { continue }
       switch value(of: output, fits: required) {
       case nil: return .holds
@@ -170,7 +184,7 @@ struct RuleSubject {
   }
 
   /// Nil when the value is as required, or why not.
-  private func value(of output: EnvelopeOutput, fits required: RequiredOutput) -> String? {
+  private mutating func value(of output: EnvelopeOutput, fits required: RequiredOutput) -> String? {
     if let numberMin = required.numberMin {
       guard output.value.kind == .number, let number = Double(String(decoding: output.value.bytes, as: UTF8.self)),
         number >= numberMin
@@ -182,7 +196,9 @@ struct RuleSubject {
     switch schema.check(bytes, deadlineNs: deadlineNs) {
     case .fits: return nil
     case .differs(let differences): return "its value does not fit: \(differences[0].description)"
-    case .undecided(let reason): return "its value cannot be checked: \(reason)."
+    case .undecided(let reason, let bound):
+      boundHit = bound ?? boundHit
+      return "its value cannot be checked: \(reason)."
     }
   }
 

@@ -155,7 +155,10 @@ public final class B3nd: DirectSchema {
       refusal.withUnsafeBufferPointer { refusal in
         op.refusal = bp_view(refusal)
         do throws(Refusal) {
-          try EnvelopeVerdict(envelope, storedBy: op).withOps { call.accept($0) }
+          // What else is wrong with an output its own judgement says; an op must have a URI of some kind.
+          try EnvelopeVerdict(envelope, storedBy: op) { uri, _ throws(Refusal) in
+            if uri.isEmpty { throw Refusal("Invalid output URI: ") }
+          }.withOps { call.accept($0) }
         } catch {
           call.reject(error.text)
         }

@@ -2,6 +2,7 @@ import JSONText
 import PluginAPI
 import RuleBook
 import SchemaSupport
+import Synchronization
 
 public struct RulesConfiguration: Decodable, Sendable {
   /// Missing in a self-test alone.
@@ -16,10 +17,14 @@ public final class Rules: DirectSchema {
   public static let threads = 2
 
   private let book: RuleBook
+  private let context: Context
+  /// Set by `start`.
+  private let boundsHit = Mutex<[RuleBound: Counter]>([:])
   public var programs: [Program] { book.programs }
   public var judgesDeletes: Bool { book.judgesDeletes }
 
   public init(_ configuration: RulesConfiguration, _ context: Context) throws {
+    self.context = context
     var rules = configuration.rules
     if rules == nil, context.purpose == .test { rules = .sample }
     guard let rules else {
@@ -35,6 +40,18 @@ public final class Rules: DirectSchema {
     }
   }
 
+  public func start() async throws {
+    let counters = RuleBound.allCases.map { bound in
+      (
+        bound,
+        context.metrics.counter(
+          "rules_bounds_hit_total", help: "Messages refused because judging them hit a bound.",
+          labels: [("bound", bound.rawValue)])
+      )
+    }
+    boundsHit.withLock { $0 = Dictionary(uniqueKeysWithValues: counters) }
+  }
+
   public func canonical(_ uri: BorrowedBytes, _ write: (BorrowedBytes) -> Void) { CanonicalDigest.fold(uri, write) }
 
   public func judge(_ call: JudgeCall) {
@@ -48,7 +65,9 @@ public final class Rules: DirectSchema {
 
   private func complete(_ call: JudgeCall, _ verdict: RuleVerdict) {
     switch verdict {
-    case .refused(let text): call.reject(text)
+    case .refused(let text, let bound):
+      if let bound { boundsHit.withLock { $0[bound] }?.increment() }
+      call.reject(text)
     case .accepted(let envelope, let unless):
       var op = call.storing
       if unless != nil { op.condition = BP_IF_ABSENT }
@@ -56,7 +75,10 @@ public final class Rules: DirectSchema {
         op.refusal = bp_view(refusal)
         guard let envelope else { return call.accept(op) }
         do throws(Refusal) {
-          try EnvelopeVerdict(envelope, storedBy: op).withOps { call.accept($0) }
+          try EnvelopeVerdict(envelope, storedBy: op) { uri, _ throws(Refusal) in
+            // Every other URI is judged with its output; an op without one is no op.
+            if uri.isEmpty { throw Refusal("Invalid output URI: ") }
+          }.withOps { call.accept($0) }
         } catch {
           call.reject(error.text)
         }

@@ -23,6 +23,9 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
   private var context: ChannelHandlerContext?
   private var streamsOpen = 0
   private var isQuiescing = false
+  /// The client's settings have come: before that nothing but settings may be sent.
+  private var isReady = false
+  private var quiescesWhenReady = false
   private var isFailed = false
   // CLOCK_MONOTONIC_COARSE.
   private var idleSinceNs = coarseMonotonicNs()
@@ -91,9 +94,20 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     if isFailed { closeNow() }
   }
 
+  /// What is not of a stream: the first is the client's settings.
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard !isReady else { return }
+    isReady = true
+    if quiescesWhenReady { loop.eventLoop.execute { self.quiesce() } }
+  }
+
   /// Takes no new streams, lets those that are open finish, and closes.
   func quiesce() {
     guard let context, !isQuiescing else { return }
+    guard isReady else {
+      quiescesWhenReady = true
+      return
+    }
     isQuiescing = true
     idleSinceNs = coarseMonotonicNs()
     context.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
@@ -126,7 +140,8 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
       is NIOHTTP2Errors.ExcessivelyLargeHeaderBlock, is NIOHTTP2Errors.InvalidSetting,
       is NIOHTTP2Errors.ReceivedBadSettings, is NIOHTTP2Errors.MissingPreface,
       is NIOHTTP2Errors.InvalidStreamIDForPeer, is NIOHTTP2Errors.RaisedGoawayLastStreamID,
-      is NIOHTTP2Errors.PushInViolationOfSetting, is NIOHTTP2Errors.IOOnClosedConnection:
+      is NIOHTTP2Errors.PushInViolationOfSetting, is NIOHTTP2Errors.IOOnClosedConnection,
+      is NIOHTTP2Errors.MaxStreamsViolation:
       fail()
     case is NIOHTTP2Errors.BadStreamStateTransition, is NIOHTTP2Errors.NoSuchStream,
       is NIOHTTP2Errors.InvalidWindowIncrementSize:
@@ -189,6 +204,8 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
       // While it ends, what is waited for is the answer to a ping.
       if isQuiescing {
         if passed(idleSinceNs, loop.limits.lingerTimeoutMs) { closeNow() }
+      } else if !isReady {
+        if passed(idleSinceNs, loop.limits.headerTimeoutMs) { closeNow() }
       } else if passed(idleSinceNs, loop.limits.idleTimeoutMs) {
         quiesce()
       }
