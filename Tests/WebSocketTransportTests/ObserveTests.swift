@@ -122,11 +122,11 @@ extension WebSocketTests {
     @Test func aSubscriberThatDoesNotRead() async throws {
       let keys = #"{"websocket":{"subscription_events_max":4,"write_timeout_ms":60000}}"#
       try await withTransport(.shared, keys) { fixture in
-        let slow = try fixture.client(isSlow: true)
+        let slow = try fixture.client()
         _ = try slow.ask(#"{"id":1,"type":"observe","payload":{"uri":"mutable://open"}}"#)
         let data = Array(("\"" + String(repeating: "x", count: 100_000) + "\"").utf8)
         for index in 0..<400 { fixture.feed.publish("mutable://open/\(index)", data) }
-        // It takes what the sockets' buffers hold (a few megabytes), and then nothing.
+        // It takes what the buffers of the sockets hold (some megabytes), and then nothing.
         var last = -1
         #expect(
           Polling.until(seconds: 60, everyMs: 300) {
