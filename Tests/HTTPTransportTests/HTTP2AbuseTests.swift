@@ -171,6 +171,22 @@ extension HTTPTests {
       }
     }
 
+    /// A client that knows the first line and nothing else, and does not wait for an answer.
+    @Test func nothingButThePreface() async throws {
+      try await withTransport({ $0.lingerTimeoutMs = 20 }) { fixture in
+        var random = SeededRandom(state: 8)
+        for round in 0..<200 {
+          let client = try fixture.client()
+          let noise = (0..<Int.random(in: 0...5_000, using: &random)).map { _ in
+            UInt8.random(in: .min ... .max, using: &random)
+          }
+          client.send(round % 2 == 0 ? FrameClient.preface + noise : Array("PRI * HTTP/2.0\r\n".utf8) + noise)
+          if round % 3 == 0 { _ = try? client.end() } else { client.reset() }
+        }
+        #expect(try fixture.client().get("/health/live").status == 200)
+      }
+    }
+
     /// Seeded noise: no crash, and another client is served throughout.
     @Test func noise() async throws {
       try await withTransport({ $0.lingerTimeoutMs = 20 }) { fixture in

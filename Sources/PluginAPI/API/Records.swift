@@ -100,9 +100,10 @@ public struct Op: Sendable, Equatable {
   }
 
   public static func put(
-    _ uri: String, _ data: [UInt8], _ content: Content = .json, if condition: Condition = .any
+    _ uri: String, _ data: [UInt8], _ content: Content = .json, if condition: Condition = .any,
+    otherwise refusal: String = ""
   ) -> Op {
-    Op(.put(data: data, content: content), uri: uri, if: condition)
+    Op(.put(data: data, content: content), uri: uri, if: condition, otherwise: refusal)
   }
 
   public static func delete(_ uri: String, if condition: Condition = .any) -> Op {

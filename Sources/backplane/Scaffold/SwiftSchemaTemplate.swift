@@ -47,7 +47,8 @@ enum SwiftSchemaTemplate {
         let host = try TestHost(entry: plugin.pointer, node: node)
         try await host.start()
         let uri = "{{slug}}://open/a"
-        #expect(try await host.judge(uri, [1]) == .accepted([.put(uri, [1], if: .absent)]))
+        let refusal = "\(uri) is there already and is written once"
+        #expect(try await host.judge(uri, [1]) == .accepted([.put(uri, [1], if: .absent, otherwise: refusal)]))
         node.put(uri, [1])
         #expect(try await host.judge(uri, [2]) == .rejected("\(uri) is there already and is written once"))
         // The reads were part of the judgement: they share its deadline and see its earlier ops.

@@ -11,8 +11,9 @@ final class ProtocolChoice: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundOut = ByteBuffer
 
   private let connection: Connection
-  /// What could still become the preface.
+  /// What could still become the preface, or has come while the handlers were put in place.
   private var held: ByteBuffer?
+  private var isChosen = false
   /// The client has begun with a handshake that has not ended.
   var isHandshaking = false
 
@@ -25,6 +26,11 @@ final class ProtocolChoice: ChannelInboundHandler, RemovableChannelHandler {
     if var earlier = held {
       earlier.writeBuffer(&bytes)
       bytes = earlier
+    }
+    // A handler that is being put in place writes, and a write that fails reads what has come before it gives up.
+    if isChosen {
+      held = bytes
+      return
     }
     switch Self.match(bytes) {
     case .incomplete: held = bytes
@@ -62,6 +68,8 @@ final class ProtocolChoice: ChannelInboundHandler, RemovableChannelHandler {
   }
 
   private func choose(_ context: ChannelHandlerContext, isHTTP2: Bool, _ bytes: ByteBuffer?) {
+    isChosen = true
+    held = bytes
     do {
       if isHTTP2 {
         try connection.loop.multiplex(context, in: connection)
@@ -79,8 +87,10 @@ final class ProtocolChoice: ChannelInboundHandler, RemovableChannelHandler {
       context.close(promise: nil)
       return
     }
-    held = nil
-    if let bytes { context.fireChannelRead(wrapInboundOut(bytes)) }
+    while let bytes = held {
+      held = nil
+      context.fireChannelRead(wrapInboundOut(bytes))
+    }
     context.pipeline.syncOperations.removeHandler(self, promise: nil)
   }
 }
