@@ -362,6 +362,7 @@ let benchmarks: [Target] = [
   .executableTarget(
     name: "SignatureBenchmark", dependencies: ["MessageCrypto", "SodiumShim"], path: "Benchmarks/Signatures",
     swiftSettings: swift6),
+  .executableTarget(name: "WebSocketBenchmark", path: "Benchmarks/WebSocket", swiftSettings: swift6),
   .executableTarget(name: "OpenLoop", path: "Benchmarks/OpenLoop", swiftSettings: swift6),
   .executableTarget(
     name: "BoundaryBenchmark", dependencies: ["Kernel"], path: "Benchmarks/Boundary", swiftSettings: swift6),

@@ -20,12 +20,14 @@ import reload_part
 import repair_part
 import signed_part
 import start_part
+import websocket_part
 from figures import Report
 from processes import Missing
 
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
          "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part,
-         "repair": repair_part, "signed": signed_part, "json": json_part, "feed": feed_part}
+         "repair": repair_part, "signed": signed_part, "json": json_part, "feed": feed_part,
+         "websocket": websocket_part}
 # What a part needs that does not say so itself.
 PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
             "IsolationBenchmark", "FeedBenchmark", "backplane-host")
