@@ -196,10 +196,6 @@ import Testing
       if round % 20 == 0 { #expect(try steady.get("/health/live").status == 200) }
     }
     #expect(try steady.get("/health/live").status == 200)
-    // An HTTP/2 client with prior knowledge is told.
-    let modern = try HTTPConnection(port: node.port)
-    try modern.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    #expect(try modern.readAnswer().status == 400)
   }
 }
 
