@@ -13,7 +13,7 @@ from processes import Missing, exchange, node
 NEEDS = ("backplane", "WebSocketBenchmark")
 CONNECTIONS = 64
 SUBSCRIBERS = 10_000
-RATE = 5
+RATE = 2
 
 
 def run(settings, report):
@@ -54,14 +54,14 @@ def trips(settings, report, server):
 
 
 def observers(settings, report, server):
-    before = server.memory_mib()
+    before = server.memory_mib()[0]
     with subprocess.Popen(
             command(settings, "observers", server.port, SUBSCRIBERS, RATE, settings.seconds), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True) as client:
         said = client.stdout.readline().strip()
         if said != "ready":
             raise Missing(f"{SUBSCRIBERS} subscribers did not come about: {said}")
-        report.add("memory for a subscriber", (server.memory_mib() - before) * 1024 / SUBSCRIBERS, "KiB", digits=1)
+        report.add("memory for a subscriber", (server.memory_mib()[0] - before) * 1024 / SUBSCRIBERS, "KiB", digits=1)
         client.stdin.write("\n")
         client.stdin.flush()
         found = json.loads(client.stdout.readline())
