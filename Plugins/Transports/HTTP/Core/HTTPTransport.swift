@@ -1,37 +1,18 @@
 import PluginAPI
-import Synchronization
 
-/// The B3nd HTTP API and the operator's endpoints, over HTTP/1.1, on event loops of its own.
+/// The B3nd HTTP API and the operator's endpoints, over HTTP/1.1 and HTTP/2, on event loops of its own.
 public final class HTTPTransport: Transport {
-  private let limits: Limits
-  private let context: Context
-  private let server = Mutex<HTTPServer?>(nil)
+  private let server: ServerLife
 
   /// The executor only starts and stops the loops.
   public static var threads: Int { 1 }
 
   public init(_ configuration: HTTPConfiguration, _ context: Context) throws {
-    limits = try configuration.limits()
-    self.context = context
+    server = ServerLife(try configuration.limits(), context)
   }
 
-  public func start() async throws {
-    let listener = try context.borrowListener("http")
-    let started = try HTTPServer(listener: listener.descriptor, limits: limits, context: context)
-    server.withLock { $0 = started }
-  }
-
-  public func quiesce(_ deadline: Deadline) async {
-    await server.withLock { $0 }?.quiesce(deadlineNs: deadline.monotonicNs)
-  }
-
-  public func stop() async {
-    let running = server.withLock { server in
-      defer { server = nil }
-      return server
-    }
-    await running?.stop()
-  }
-
-  public func connections() -> Int { server.withLock { $0 }?.connections ?? 0 }
+  public func start() async throws { try server.start(on: "http") }
+  public func quiesce(_ deadline: Deadline) async { await server.quiesce(deadline) }
+  public func stop() async { await server.stop() }
+  public func connections() -> Int { server.connections() }
 }

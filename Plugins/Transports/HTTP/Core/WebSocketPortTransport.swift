@@ -1,5 +1,4 @@
 import PluginAPI
-import Synchronization
 import WebSocketTransport
 
 /// The slot's configuration: the keys of WebSocket, and those of the HTTP transport that are about its port.
@@ -47,35 +46,17 @@ public struct WebSocketPortConfiguration: Decodable, Sendable {
 
 /// WebSocket on a port of its own: the HTTP transport's server with that one route.
 public final class WebSocketPortTransport: Transport {
-  private let limits: Limits
-  private let context: Context
-  private let server = Mutex<HTTPServer?>(nil)
+  private let server: ServerLife
 
   /// The executor only starts and stops the loops.
   public static var threads: Int { 1 }
 
   public init(_ configuration: WebSocketPortConfiguration, _ context: Context) throws {
-    limits = try configuration.limits()
-    self.context = context
+    server = ServerLife(try configuration.limits(), context)
   }
 
-  public func start() async throws {
-    let listener = try context.borrowListener("websocket")
-    let started = try HTTPServer(listener: listener.descriptor, limits: limits, context: context)
-    server.withLock { $0 = started }
-  }
-
-  public func quiesce(_ deadline: Deadline) async {
-    await server.withLock { $0 }?.quiesce(deadlineNs: deadline.monotonicNs)
-  }
-
-  public func stop() async {
-    let running = server.withLock { server in
-      defer { server = nil }
-      return server
-    }
-    await running?.stop()
-  }
-
-  public func connections() -> Int { server.withLock { $0 }?.connections ?? 0 }
+  public func start() async throws { try server.start(on: "websocket") }
+  public func quiesce(_ deadline: Deadline) async { await server.quiesce(deadline) }
+  public func stop() async { await server.stop() }
+  public func connections() -> Int { server.connections() }
 }
