@@ -50,6 +50,15 @@ package enum DigestRule {
     }
   }
 
+  /// For self-tests: checks the digest of `{"b":1,"a":2}`, by RFC 8785 text and SHA-256.
+  package static func checkKnownDigest() throws(Refusal) {
+    let uri: StaticString = "hash://sha256/d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
+    let value: StaticString = "{\"b\": 1, \"a\": 2}"
+    try check(
+      BorrowedBytes(start: uri.utf8Start, count: uri.utf8CodeUnitCount),
+      MessageContent(BorrowedBytes(start: value.utf8Start, count: value.utf8CodeUnitCount), isJSON: true))
+  }
+
   private static func isDigest(_ digest: BorrowedBytes, of content: MessageContent) throws(Refusal) -> Bool {
     let digest = UnsafeRawBufferPointer(digest)
     guard content.isJSON else { return SHA256.isDigest(digest, of: UnsafeRawBufferPointer(content.bytes)) }
