@@ -187,13 +187,16 @@ let conformance: [Target] = [
 ]
 
 let tests: [Target] = [
+  // Golden data recorded on the reference implementation.
+  .target(name: "VectorTesting", path: "Tests/VectorTesting", swiftSettings: swift6),
   .testTarget(name: "JSONTextTests", dependencies: ["JSONText"], swiftSettings: swift6),
-  .testTarget(name: "MessageCryptoTests", dependencies: ["MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(
-    name: "MessageEncryptionTests", dependencies: ["MessageEncryption", "MessageCrypto", "JSONText"],
+    name: "MessageCryptoTests", dependencies: ["VectorTesting", "MessageCrypto", "JSONText"], swiftSettings: swift6),
+  .testTarget(
+    name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
     swiftSettings: swift6),
-  .testTarget(name: "URITextTests", dependencies: ["URIText"], swiftSettings: swift6),
-  .testTarget(name: "ListQueryTests", dependencies: ["ListQuery", "URIText"], swiftSettings: swift6),
+  .testTarget(name: "URITextTests", dependencies: ["VectorTesting", "URIText"], swiftSettings: swift6),
+  .testTarget(name: "ListQueryTests", dependencies: ["VectorTesting", "ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
   // Hosts a plugin file in a child process for BoundaryTrial; no product.
   .executableTarget(
@@ -207,14 +210,17 @@ let tests: [Target] = [
     name: "IsolationTests", dependencies: ["SystemShims", "IsolationWire", "Kernel", "backplane-host", boundary],
     swiftSettings: swift6),
   .testTarget(name: "KernelWalkTests", dependencies: ["Kernel", "SystemShims", boundary], swiftSettings: swift6),
-  .testTarget(name: "CommandLineTests", dependencies: ["backplane", "NodeTesting"] + nio, swiftSettings: swift6),
+  .testTarget(
+    name: "CommandLineTests", dependencies: ["VectorTesting", "backplane", "NodeTesting"] + nio, swiftSettings: swift6),
   .testTarget(
     name: "PermissiveSchemaTests",
-    dependencies: [pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
+    dependencies: ["VectorTesting", pluginAPI, "PermissiveSchema", "JSONText", "URIText", pluginTestHost],
     swiftSettings: swift6),
   .testTarget(
     name: "B3ndSchemaTests",
-    dependencies: ["B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost],
+    dependencies: [
+      "VectorTesting", "B3ndSchema", "SchemaSupport", "MessageCrypto", "JSONText", "URIText", pluginTestHost,
+    ],
     swiftSettings: swift6),
   .testTarget(
     name: "RulesTests",

@@ -1,6 +1,7 @@
 import Foundation
 import PluginAPI
 import PluginTestHost
+import VectorTesting
 import Testing
 
 /// What was recorded on the reference.

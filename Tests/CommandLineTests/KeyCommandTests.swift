@@ -1,4 +1,5 @@
 import Foundation
+import VectorTesting
 import Testing
 
 /// Keys and messages through the executable, as an operator's hands and scripts use it.

@@ -1,5 +1,6 @@
 import Foundation
 import ListQuery
+import VectorTesting
 import Testing
 import URIText
 

@@ -1,4 +1,5 @@
 import JSONText
+import VectorTesting
 import Testing
 
 @testable import MessageCrypto

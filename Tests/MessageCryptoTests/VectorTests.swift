@@ -1,5 +1,6 @@
 import Foundation
 import JSONText
+import VectorTesting
 import Testing
 
 @testable import MessageCrypto

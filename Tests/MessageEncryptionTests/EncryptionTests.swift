@@ -1,6 +1,7 @@
 import Foundation
 import JSONText
 import MessageCrypto
+import VectorTesting
 import Testing
 
 @testable import MessageEncryption

@@ -2,6 +2,7 @@ import Foundation
 import JSONText
 import PluginAPI
 import PluginTestHost
+import VectorTesting
 import Testing
 
 /// What was recorded on the reference node.

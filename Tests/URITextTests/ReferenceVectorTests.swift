@@ -1,4 +1,5 @@
 import Foundation
+import VectorTesting
 import Testing
 import URIText
 

@@ -1,32 +1,9 @@
 import Foundation
 import JSONText
 import MessageCrypto
-import Testing
+import VectorTesting
 
-/// Golden data recorded on the reference implementation; it lives beside the package, or where BACKPLANE_SHARED says.
-enum SharedVectors {
-  static func object(_ name: String) throws -> [String: Any] {
-    try #require(try JSONSerialization.jsonObject(with: try data(name)) as? [String: Any])
-  }
-
-  private static func data(_ name: String) throws -> Data {
-    let root =
-      ProcessInfo.processInfo.environment["BACKPLANE_SHARED"].map { URL(filePath: $0) }
-      ?? URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../shared").standardized
-    let file = root.appending(path: "vectors/\(name)")
-    do {
-      return try Data(contentsOf: file)
-    } catch {
-      Issue.record("\(file.path) cannot be read: set BACKPLANE_SHARED to the folder that holds vectors/. (\(error))")
-      throw error
-    }
-  }
-
-  /// One list of b3nd.json.
-  static func list(_ name: String) throws -> [[String: Any]] {
-    try #require(try object("b3nd.json")[name] as? [[String: Any]], "b3nd.json has no list \(name)")
-  }
-
+extension SharedVectors {
   /// Every authenticated message that the reference signed, printed as it prints them. Not through Foundation, which
   /// loses the order of members.
   static func signedMessages() throws -> [String] {
