@@ -177,7 +177,8 @@ enum HostTables {
         HostTables.plugin.asking.askMetricsText().withUnsafeBufferPointer {
           sink.write(sink.context, bp_view(data: $0.baseAddress, size: UInt64($0.count)))
         }
-      }))
+      },
+      operations: { _, _, _ in }))
 
   /// One slot's health, whose texts are valid during `body`.
   private static func lend(_ state: UInt32, _ texts: [[UInt8]], _ body: (UnsafePointer<bp_slot_health>) -> Void) {

@@ -179,7 +179,8 @@ struct FakeTables: @unchecked Sendable {
           }
           return isReady ? BP_READY : 0
         },
-        metrics: { _, sink in "# EOF\n".withView { sink.write(sink.context, $0) } }))
+        metrics: { _, sink in "# EOF\n".withView { sink.write(sink.context, $0) } },
+        operations: { _, _, _ in }))
     listener.initialize(
       to: bp_listener(
         size: .size(of: bp_listener.self), reserved: 0,

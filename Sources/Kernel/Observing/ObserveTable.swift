@@ -14,7 +14,7 @@ enum ObserveTable {
           guard let instance = InstanceRegistry.shared.find(handle) else { return }
           var text = KernelMetrics.text(instance.kernel)
           text.withUTF8 { sink.write(sink.context, bp_view($0)) }
-        }))
+        }, operations: { _, _, _ in }))
     return UnsafePointer(table)
   }()
 

@@ -28,7 +28,7 @@ enum ObserveTable {
           guard let core = HostRegistry.find(instance, "observe.metrics"), !core.isProbe else { return }
           let lines = core.state.withLock { $0.metrics }.map { "\($0.name) \($0.value)\n" }.joined() + "# EOF\n"
           lines.withView { sink.write(sink.context, $0) }
-        }))
+        }, operations: { _, _, _ in }))
     return UnsafePointer(table)
   }()
 }

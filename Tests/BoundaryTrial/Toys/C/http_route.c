@@ -1,6 +1,6 @@
 /* A service that answers GET /toy with a page of its own. */
 #include <backplane/draft/http.h>
-#include <backplane/draft/service.h>
+#include <backplane/service.h>
 #include "toy.h"
 
 static void node_ready(void *pointer, const bp_call *call, bp_token token) {

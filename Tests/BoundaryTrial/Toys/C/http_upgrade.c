@@ -2,7 +2,7 @@
  * a time. It holds what it cannot send yet, and allows the host no more input than it can hold: end-to-end back-pressure
  * in a buffer of eight bytes. Input beyond what was granted is the host's breach and ends the connection. */
 #include <backplane/draft/http.h>
-#include <backplane/draft/service.h>
+#include <backplane/service.h>
 #include "toy.h"
 
 #define HELD_BYTES_MAX 8

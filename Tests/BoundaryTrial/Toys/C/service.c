@@ -1,5 +1,5 @@
 /* A service: when the node is ready it writes one record, and says how that went. */
-#include <backplane/draft/service.h>
+#include <backplane/service.h>
 #include <backplane/node.h>
 #include "toy.h"
 
@@ -38,7 +38,7 @@ static void node_ready(void *pointer, const bp_call *call, bp_token token) {
   node->receive(self->instance, &header, &request, completion);
 }
 
-static const bp_service table = {sizeof table, 0, node_ready};
+static const bp_service table = {sizeof table, 0, node_ready, NULL};
 
 static const void *extension(void *self, bp_view id) {
   (void)self;

@@ -31,7 +31,8 @@ final class ServiceToy: RawToy {
   private static let service = ConstantTable(
     bp_service(
       size: .size(of: bp_service.self), flags: 0,
-      node_ready: { pointer, _, token in RawToy.with(pointer, as: ServiceToy.self) { $0.nodeReady(token) } }))
+      node_ready: { pointer, _, token in RawToy.with(pointer, as: ServiceToy.self) { $0.nodeReady(token) } },
+      node_ending: nil))
 
   private static let route = ConstantTable(
     bp_http_route(

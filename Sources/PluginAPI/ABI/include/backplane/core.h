@@ -173,10 +173,16 @@ typedef struct bp_chunk {
 #define BP_MODE_BLOCKING 2u /* may block: the kernel calls it on threads it keeps for the instance, and a function that
                                promises an order (bp_backend.apply) on one thread alone */
 
+/* The request comes from another node, not from a client: this node neither pushes it to its peers nor asks them on its
+ * behalf, or two nodes that point at each other would never end. A transport sets it when the request says so; the node
+ * hands it on with every call that is part of the request, and sets it on calls to the backends that are its peers; a
+ * backend that carries a call to another node says so there (HTTP: the header `backplane-forwarded: 1`). */
+#define BP_CALL_FORWARDED 1u
+
 /* What comes with every call. Valid, like the request, until the token is completed. */
 typedef struct bp_call {
   uint32_t size;
-  uint32_t flags;               /* none yet; 0 */
+  uint32_t flags;               /* BP_CALL_* */
   uint64_t deadline_ns;         /* CLOCK_MONOTONIC; 0: none. The host enforces it; a plugin may use it to give up early */
   uint64_t trace_id_high;       /* W3C trace id, 0/0: none */
   uint64_t trace_id_low;

@@ -105,6 +105,19 @@ typedef struct bp_slot_health {
   bp_view message;    /* empty, or one sentence */
 } bp_slot_health;
 
+/* What the node has counted of one of its own operations since it began, over all transports and services: receive,
+ * read, read_multi, list, remove. */
+typedef struct bp_operation_counts {
+  uint32_t size;
+  uint32_t buckets_count;
+  bp_view name;            /* "receive" */
+  uint64_t calls;          /* that have ended */
+  uint64_t failures;       /* of which neither went well nor were refused for the request's own sake (BP_UNAVAILABLE,
+                              BP_DEADLINE_EXCEEDED, BP_INTERNAL and the like; not BP_NOT_FOUND, not BP_REJECTED) */
+  uint64_t time_ns;        /* that they took together */
+  const uint64_t *buckets; /* calls by time: bucket i is below 256 ns << i, the last is all above; valid during the call */
+} bp_operation_counts;
+
 #define BP_READY 1u /* the node serves: everything configured is in place */
 
 typedef struct bp_observe {
@@ -118,6 +131,10 @@ typedef struct bp_observe {
 
   /* Writes all metrics in OpenMetrics text. [any-thread] [states: SERVING] */
   void (*metrics)(bp_instance instance, bp_sink sink);
+
+  /* Calls add for each of the node's operations. [any-thread] [states: SERVING] */
+  void (*operations)(bp_instance instance, void *context,
+                     void (*add)(void *context, const bp_operation_counts *counts));
 } bp_observe;
 
 BP_STATIC_ASSERT(sizeof(bp_receive) == 56 && offsetof(bp_receive, data) == 24, "bp_receive");
@@ -126,7 +143,8 @@ BP_STATIC_ASSERT(sizeof(bp_list) == 64 && offsetof(bp_list, page) == 48, "bp_lis
 BP_STATIC_ASSERT(sizeof(bp_list_result) == 88, "bp_list_result");
 BP_STATIC_ASSERT(sizeof(bp_node) == 64, "bp_node");
 BP_STATIC_ASSERT(sizeof(bp_slot_health) == 104, "bp_slot_health");
-BP_STATIC_ASSERT(sizeof(bp_observe) == 24, "bp_observe");
+BP_STATIC_ASSERT(sizeof(bp_operation_counts) == 56, "bp_operation_counts");
+BP_STATIC_ASSERT(sizeof(bp_observe) == 32, "bp_observe");
 
 #ifdef __cplusplus
 }
