@@ -67,6 +67,10 @@ let libraries: [Target] = [
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
+  // The documents by which a node is managed: what the service and the operator's commands share.
+  .target(
+    name: "ManagedNode", dependencies: ["JSONText", "MessageCrypto", "MessageEncryption"],
+    path: "Libraries/ManagedNode", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -194,6 +198,10 @@ let tests: [Target] = [
     name: "MessageCryptoTests", dependencies: ["VectorTesting", "MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(
     name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "ManagedNodeTests",
+    dependencies: ["VectorTesting", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText"],
     swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["VectorTesting", "URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["VectorTesting", "ListQuery", "URIText"], swiftSettings: swift6),
