@@ -29,7 +29,7 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
   }
 
   private static func proposal(_ proposing: JSONValue) -> String {
-    guard proposing["in_place"]?.bool == true else { return "none is in place." }
+    guard proposing["in_place"] == .bool(true) else { return "none is in place." }
     return "one is in place since \(proposing["at"]?.cell ?? "?") (receipt \(proposing["receipt"]?.cell ?? "?"))."
   }
 
