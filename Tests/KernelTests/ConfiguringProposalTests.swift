@@ -102,7 +102,10 @@ import Testing
   @Test func theListOfBackendsInTheFilesStillOrdersTheOthers() throws {
     let folder = try folder(
       "node: {backends: [primary, second]}\n" + Self.file + "\n  second: {kind: backend, url: 'sqlite:///y.sqlite'}\n")
-    #expect(try folder.load(proposing: #"{"backends":[{"url":"mongodb://h/d"}]}"#).backends == ["mongodb", "primary", "second"])
+    #expect(
+      try folder.load(proposing: #"{"backends":[{"url":"mongodb://h/d"}]}"#).backends == [
+        "mongodb", "primary", "second",
+      ])
     #expect(try folder.load(proposing: #"{"slots":{"primary":null}}"#).backends == ["second"])
     #expect(try folder.load(proposing: #"{}"#).backends == ["primary", "second"])
   }
@@ -146,7 +149,8 @@ import Testing
 
   @Test func itsBoundsAreTold() throws {
     let folder = try folder()
-    let deep = #"{"slots":{"http":{"x":"# + String(repeating: "[", count: 40) + String(repeating: "]", count: 40) + "}}}"
+    let deep =
+      #"{"slots":{"http":{"x":"# + String(repeating: "[", count: 40) + String(repeating: "]", count: 40) + "}}}"
     #expect(folder.problems(proposing: deep).contains { $0.contains("deeper than 32") })
     let large = #"{"slots":{"http":{"x":""# + String(repeating: "a", count: 1 << 20) + #""}}}"#
     #expect(folder.problems(proposing: large).contains { $0.contains("at most 1048576") })
@@ -155,7 +159,8 @@ import Testing
   }
 
   @Test(arguments: [
-    #""${credential:database}""#, #""${env:HOME}""#, #""${file:/etc/passwd}""#, #""a ${env:HOME} b""#, #""${yaml:/etc/passwd}""#,
+    #""${credential:database}""#, #""${env:HOME}""#, #""${file:/etc/passwd}""#, #""a ${env:HOME} b""#,
+    #""${yaml:/etc/passwd}""#,
     #""${yaml:../../secret.yaml}""#, #""${yaml:link/secret.yaml}""#, #"["x",{"y":"${env:HOME}"}]"#, #""${""#,
   ])
   func itReadsNothingOfThisMachine(_ value: String) throws {
@@ -209,7 +214,8 @@ import Testing
   }
 
   @Test func proposalsOfSeveralSlotsMergeInTheOrderOfTheSlots() throws {
-    let folder = try folder(Self.file + "\n  first: {kind: service, plugin: org.example.guide, may_propose: true, order: -1}\n")
+    let folder = try folder(
+      Self.file + "\n  first: {kind: service, plugin: org.example.guide, may_propose: true, order: -1}\n")
     func load(_ first: String, _ guide: String) throws(ConfigurationError) -> LoadedConfiguration {
       try ConfigurationLoader.load(
         environment: [:], workingDirectory: folder.path,
@@ -225,7 +231,10 @@ import Testing
       (#"{"slots":{"http":{"port":1}}}"#, #"{"slots":{"http":{"port":2}}}"#, "/slots/http/port"),
       (#"{"slots":{"http":null}}"#, #"{"slots":{"http":{"port":2}}}"#, "/slots/http"),
       (#"{"node":{"name":"a"}}"#, #"{"node":{"name":"b"}}"#, "/node/name"),
-      (#"{"backends":[{"url":"memory://","pool":1}]}"#, #"{"backends":[{"url":"memory://","pool":2}]}"#, "/backends/0/pool"),
+      (
+        #"{"backends":[{"url":"memory://","pool":1}]}"#, #"{"backends":[{"url":"memory://","pool":2}]}"#,
+        "/backends/0/pool"
+      ),
     ] {
       do {
         _ = try load(first, guide)
@@ -239,7 +248,8 @@ import Testing
 
   @Test func onlyASlotThatMayProposesDoes() throws {
     for yaml in [
-      "slots: {guide: {kind: service, plugin: x.y}}", "slots: {guide: {kind: service, plugin: x.y, may_propose: false}}",
+      "slots: {guide: {kind: service, plugin: x.y}}",
+      "slots: {guide: {kind: service, plugin: x.y, may_propose: false}}",
       "slots: {other: {kind: service, plugin: x.y, may_propose: true}}",
     ] {
       let loaded = try folder(yaml).load(proposing: #"{"node":{"name":"east"}}"#)
@@ -254,10 +264,11 @@ import Testing
   /// Whatever comes over the network: an answer, and none that shows a secret.
   @Test func anyTextIsTakenOrRefused() throws {
     let folder = try folder()
-    let seed = #"{"replaces":["backend"],"node":{"name":"é\u0041"},"backends":[{"url":"memory://","n":-1.5e3},{"url":"x://u:hunter2@h"}],"slots":{"http":{"port":80,"l":[true,null,{}]},"schema":null}}"#
+    let seed =
+      #"{"replaces":["backend"],"node":{"name":"é\u0041"},"backends":[{"url":"memory://","n":-1.5e3},{"url":"x://u:hunter2@h"}],"slots":{"http":{"port":80,"l":[true,null,{}]},"schema":null}}"#
     var generator = SeededGenerator(state: 20_260_601)
     var refused = 0
-    for _ in 0..<1500 {
+    for _ in 0..<400 {
       var bytes = Array(seed.utf8)
       for _ in 0..<Int.random(in: 1...4, using: &generator) {
         let place = Int.random(in: 0..<bytes.count, using: &generator)
@@ -276,7 +287,7 @@ import Testing
         #expect(!error.problems.isEmpty && !error.description.contains("hunter2"), "\(error)")
       }
     }
-    #expect(refused > 100)
+    #expect(refused > 50)
   }
 }
 
@@ -305,7 +316,8 @@ import Testing
     var variables = Self.variables
     variables["NODE_PRIVATE_KEY_PEM"] = variables["NODE_PRIVATE_KEY_PEM"]!.replacingOccurrences(of: "\\n", with: "\n")
     #expect(
-      try ConfigurationFolder().load(variables).slot("managed") == ConfigurationFolder().load(Self.variables).slot("managed"))
+      try ConfigurationFolder().load(variables).slot("managed")
+        == ConfigurationFolder().load(Self.variables).slot("managed"))
   }
 
   @Test func whatIsMissingIsToldInOrder() throws {
@@ -318,7 +330,9 @@ import Testing
     var flags = ConfigurationFlags()
     flags.configURL = "https://flag.example"
     #expect(try ConfigurationFolder().problems([:], flags).count == 3)
-    #expect(try ConfigurationFolder().load(Self.variables, flags).value("slots.managed.config_url") == #""https://flag.example" flag --config-url"#)
+    #expect(
+      try ConfigurationFolder().load(Self.variables, flags).value("slots.managed.config_url")
+        == #""https://flag.example" flag --config-url"#)
   }
 
   @Test func theFilesSlotKeepsItsOtherKeysAndTheEnvironmentWins() throws {

@@ -33,10 +33,11 @@ final class AdviserNode {
   ///   - slots: YAML of the node's slots beside the adviser and HTTP, indented by two.
   ///   - adviser: keys of the adviser's slot, as in a YAML flow mapping.
   ///   - settings: YAML before `slots:`.
+  ///   - environment: of the node, besides the usual.
   ///   - prepare: called with the folder before the node starts; `plugins.d` in it exists.
   init(
     slots: String = AdviserNode.memory, adviser: String = "may_propose: true", settings: String = "",
-    prepare: (TemporaryFolder) throws -> Void = { _ in }
+    environment: [String: String] = [:], prepare: (TemporaryFolder) throws -> Void = { _ in }
   ) throws {
     folder = try TemporaryFolder()
     (self.slots, self.adviser, self.settings) = (slots, adviser, settings)
@@ -44,7 +45,8 @@ final class AdviserNode {
     try FileManager.default.createDirectory(atPath: plugins, withIntermediateDirectories: true)
     try PluginFile.drop(try AdviserNode.build("1.0.0", in: folder), into: plugins, as: "adviser.so")
     try prepare(folder)
-    node = try NodeProcess(folder: folder, configuration: AdviserNode.yaml(slots, adviser, settings))
+    node = try NodeProcess(
+      folder: folder, environment: environment, configuration: AdviserNode.yaml(slots, adviser, settings))
   }
 
   private static let reload =

@@ -79,7 +79,8 @@ import Testing
     let second = "  second: {kind: service, plugin: org.example.adviser, may_propose: true}"
     let adviser = try AdviserNode(slots: AdviserNode.memory + "\n" + second)
     try adviser.begin("one", #"{"backends":[{"url":"memory://"},{"url":"sqlite://"}]}"#)
-    try adviser.begin("one", #"{"node":{"name":"east"},"slots":{"http":{"cors_origin":"https://a.example"}}}"#, by: "second")
+    try adviser.begin(
+      "one", #"{"node":{"name":"east"},"slots":{"http":{"cors_origin":"https://a.example"}}}"#, by: "second")
     let answers = [try adviser.answer("one"), try adviser.answer("one", by: "second")]
     #expect(answers.allSatisfy { $0.code == AdviserNode.taken }, "\(answers)\n\(adviser.node.log)")
     #expect(Set(answers.map(\.receipt)).count == 2)
@@ -90,7 +91,9 @@ import Testing
     #expect(conflict.message.contains("adviser") && conflict.message.contains("second"), "\(conflict)")
     #expect(try adviser.slots(of: "backend") == ["main", "sqlite"])
     // Many of one slot: each is answered.
-    for number in 0..<8 { try adviser.begin("n\(number)", #"{"node":{"write_policy":"\#(number % 2 == 0 ? "all" : "any")"}}"#) }
+    for number in 0..<8 {
+      try adviser.begin("n\(number)", #"{"node":{"write_policy":"\#(number % 2 == 0 ? "all" : "any")"}}"#)
+    }
     for number in 0..<8 { #expect(try adviser.answer("n\(number)").code == AdviserNode.taken) }
     #expect(adviser.node.stop() == 0)
   }
@@ -101,7 +104,6 @@ import Testing
     let birth = try adviser.birth(of: "adviser")
     try PluginFile.drop(
       try AdviserNode.build("2.0.0", in: adviser.folder), into: adviser.node.pluginsDirectory, as: "adviser.so")
-    usleep(100_000)
     let answer = try adviser.propose(Self.two)
     #expect(answer.code == AdviserNode.taken && answer.detail?.changes == ["memory:added"], "\(answer)")
     #expect(try Polling.until { try adviser.status(of: "adviser")?["version"] as? String == "2.0.0" })
@@ -109,7 +111,8 @@ import Testing
     #expect(try adviser.proposing()?["receipt"] as? Int == answer.receipt)
     // The successor's replaces its predecessor's.
     let next = try adviser.propose(#"{"backends":[{"url":"sqlite://"}]}"#, flags: AdviserNode.losesState)
-    #expect(next.code == AdviserNode.taken && next.detail?.changes.sorted() == ["memory:removed", "sqlite:added"], "\(next)")
+    #expect(
+      next.code == AdviserNode.taken && next.detail?.changes.sorted() == ["memory:removed", "sqlite:added"], "\(next)")
     #expect(adviser.node.stop() == 0)
   }
 
@@ -121,18 +124,61 @@ import Testing
     try FileManager.default.createDirectory(
       atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     try PluginFile.drop(try Toy(version: "1.0.0").build(in: adviser.folder), into: folder, as: "downloaded.so")
-    var answer = try adviser.propose(#"{"backends":[{"url":"toy://\#(adviser.folder.path)"}]}"#)
-    // A file that has not come to rest yet is not there yet.
-    for _ in 0..<50 where answer.code != AdviserNode.taken {
-      usleep(100_000)
-      answer = try adviser.propose(#"{"backends":[{"url":"toy://\#(adviser.folder.path)"}]}"#)
-    }
+    // At once: what its service has put there counts as written.
+    let answer = try adviser.propose(#"{"backends":[{"url":"toy://\#(adviser.folder.path)"}]}"#)
     #expect(answer.code == AdviserNode.taken, "\(answer)\n\(adviser.node.log)")
     #expect(try adviser.status(of: "toy")?["version"] as? String == "1.0.0")
     try PluginFile.drop(try Toy(version: "1.1.0").build(in: adviser.folder), into: folder, as: "downloaded.so")
     #expect(try Polling.until(seconds: 60) { try adviser.status(of: "toy")?["version"] as? String == "1.1.0" })
     #expect(try adviser.node.receipts().first?.trigger == "plugins directory")
     #expect(adviser.node.stop() == 0)
+  }
+}
+
+/// What a node in managed mode shows of itself.
+@Suite struct AManagedNode {
+  private static let variables = [
+    "CONFIG_URL": "https://config.example/b3nd", "OPERATOR_KEY": "0pera70r", "NODE_ID": "n0de",
+    "NODE_PRIVATE_KEY_PEM": #"-----BEGIN PRIVATE KEY-----\nPEMSECRET\n-----END PRIVATE KEY-----"#,
+    "NODE_ENCRYPTION_PRIVATE_KEY_HEX": "c0ffee5ecre7",
+  ]
+  private static let secrets = ["PEMSECRET", "c0ffee5ecre7", "t0kensecret"]
+
+  /// Neither its keys nor its token, wherever a value is printed.
+  @Test func showsNoSecret() throws {
+    let slots = AdviserNode.memory + "\n  managed: {plugin: org.example.adviser, config_token: t0kensecret}"
+    let adviser = try AdviserNode(
+      slots: slots, settings: "log: {level: trace}", environment: Self.variables)
+    let answer = try adviser.propose(#"{"backends":[{"url":"memory://"},{"url":"x://"}]}"#, by: "managed")
+    #expect(answer.code == AdviserNode.rejected && !answer.isRetryable, "\(answer)")
+    #expect(try adviser.propose(#"{"backends":[{"url":"sqlite://"}]}"#, by: "managed").code == AdviserNode.taken)
+    // Its own slot changes, and is refused.
+    try adviser.configure(
+      slots: slots.replacingOccurrences(of: "config_token", with: "isolation: nowhere, config_token"),
+      adviser: "may_propose: true")
+    #expect(try adviser.node.reloadDirectly().outcome == "refused")
+    adviser.node.signal(SIGUSR1)
+    #expect(Polling.until { adviser.node.log.contains("status of a slot") })
+    let asked = try ["status", "history", "configuration", "generations"].map {
+      "\(try adviser.node.ask(["command": $0]))"
+    }
+    let running = try adviser.node.command(["config", "show", "--running", "--json"]).output
+    let stopped = adviser.node.stop()
+    #expect(stopped == 0)
+    let history = try String(contentsOfFile: adviser.folder.path + "/data/history.jsonl", encoding: .utf8)
+    let shown = asked.joined() + running + history + adviser.node.log + answer.description
+    for secret in Self.secrets { #expect(!shown.contains(secret), "\(secret)") }
+    #expect(running.contains("slots.managed.node_private_key_pem") && running.contains("***"))
+    #expect(running.contains("0pera70r"))
+  }
+
+  @Test func withoutItsKeysDoesNotStart() throws {
+    let node = try NodeProcess(environment: ["CONFIG_URL": "https://config.example"], waits: false)
+    node.expectsEnd()
+    #expect(node.wait() == 78)
+    for name in ["OPERATOR_KEY", "NODE_ID", "NODE_PRIVATE_KEY_PEM"] {
+      #expect(node.log.contains("\(name) env var required when CONFIG_URL is set"), "\(node.log)")
+    }
   }
 }
 

@@ -41,8 +41,10 @@ private let adviser = PluginEntry(Adviser.self, id: "org.example.adviser", versi
   @Test func everyPartOfAnAnswerArrives() async throws {
     let (host, context) = try await start("answers")
     let outcomes = [
-      ProposalOutcome(.rejected, "the database is away", isRetryable: true, receipt: 7, generation: 3, receiptJSON: "{}"),
-      ProposalOutcome(.invalid, "/backends/0: no url"), ProposalOutcome(.forbidden), ProposalOutcome(.unavailable, "ends"),
+      ProposalOutcome(
+        .rejected, "the database is away", isRetryable: true, receipt: 7, generation: 3, receiptJSON: "{}"),
+      ProposalOutcome(.invalid, "/backends/0: no url"), ProposalOutcome(.forbidden),
+      ProposalOutcome(.unavailable, "ends"),
     ]
     host.proposals.answerNext(with: outcomes[0], outcomes[1], outcomes[2], outcomes[3])
     for outcome in outcomes { #expect(try await context.propose(json: "{}") == outcome) }

@@ -133,7 +133,7 @@ struct ProposalLayer {
           let scheme = BackendURLs.scheme(of: url)
         else {
           problems.add(
-            place.origin, "The value must be a URL (scheme://…), such as memory://, but is \(place.value.found).")
+            place.origin, "The value must be a URL (scheme://…), such as memory://, but is \(place.value.foundForURL).")
           continue
         }
         entries.append(Entry(document: index, node: node, mapping: mapping, url: url, scheme: scheme))

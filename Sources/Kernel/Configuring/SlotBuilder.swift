@@ -219,7 +219,7 @@ struct SlotBuilder {
       // Other kinds may give `url` a meaning of their own.
       guard kind == .backend else { return nil }
       // What a secret's file holds is not shown, not even to say that it is wrong.
-      let found = asWritten["url"]?.value.found ?? "something else"
+      let found = asWritten["url"]?.value.foundForURL ?? "something else"
       problems.add(
         node.origin, pointer: pointer + "/url", "The value must be a URL (scheme://…), but is \(found).")
       return nil

@@ -136,7 +136,8 @@ final class Reconciler {
     }
     let catalog = world.catalogue(
       PluginCataloguer.Request(
-        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories), extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories),
+        extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
         settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
     recheckMs = catalog.recheckMs
@@ -207,7 +208,9 @@ final class Reconciler {
         }
         plan.entries.append(.built(build))
       } catch {
-        if slot.name == request.proposer { recheckMs = 0 } else {
+        if slot.name == request.proposer {
+          recheckMs = 0
+        } else {
           transaction.refusals.append(Receipt.Refused(slot: slot.name, error))
         }
         if let previous { plan.entries.append(.kept(previous)) }

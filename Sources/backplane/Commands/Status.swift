@@ -23,7 +23,8 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
       (answer["slots"]?.array ?? []).map { slot in columns.map { slot[$0]?.cell ?? "-" } })
     for slot in answer["slots"]?.array ?? [] {
       guard let proposing = slot["proposing"] else { continue }
-      Output.line(Output.printable("Slot \(slot["name"]?.cell ?? "?") may propose a configuration: \(Self.proposal(proposing))"))
+      Output.line(
+        Output.printable("Slot \(slot["name"]?.cell ?? "?") may propose a configuration: \(Self.proposal(proposing))"))
     }
     for note in answer["notes"]?.array ?? [] { Output.line(Output.printable("Note: \(note.cell)")) }
   }
