@@ -331,6 +331,8 @@ let nodeTests: [Target] = [
     name: "NodeServiceTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
   .testTarget(
+    name: "NodeProposalTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeWebSocketTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
