@@ -18,7 +18,7 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   public var log: Log
   public var isolation = Isolation()
 
-  /// The slots of one kind, in their order: for backends the order of reads.
+  /// The slots of one kind, in their order: for backends the order of reads, peers after them.
   public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
 
   /// When a write counts as accepted (b3nd: at least one backend took it).
@@ -208,6 +208,8 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
   public var isolation: IsolationMode?
   /// Bounds of its process; of no effect without one.
   public var processLimits = ProcessLimits()
+  /// What it is to the node when that is no backend of its own; of a backend slot.
+  public var peer: PeerSettings?
 
   /// What a plugin's process may use. 0: no bound of ours.
   public struct ProcessLimits: Sendable, Equatable, Codable {
@@ -222,6 +224,7 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
     left.name == right.name && left.kind == right.kind && left.plugin == right.plugin
       && left.pluginPath == right.pluginPath && left.scheme == right.scheme && left.order == right.order
       && left.json == right.json && left.isolation == right.isolation && left.processLimits == right.processLimits
+      && left.peer == right.peer
   }
 
   /// One line without secrets.

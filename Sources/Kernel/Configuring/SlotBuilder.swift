@@ -56,8 +56,11 @@ struct SlotBuilder {
     let order = order(slot, pointer, problems: &problems)
     let isolation = isolation(slot, pointer, problems: &problems)
     let processLimits = processLimits(slot, pointer, problems: &problems)
+    // Other kinds may give these keys a meaning of their own.
+    let peer = kind == .backend ? PeerReader(slot: slot, pointer: pointer).read(problems: &problems) : nil
+    let ownKeys = Self.kernelKeys + (kind == .backend ? PeerReader.keys : [])
     var resolved = ConfigurationMapping()
-    for item in slot.entries where !Self.kernelKeys.contains(item.key) {
+    for item in slot.entries where !ownKeys.contains(item.key) {
       resolved.set(item.key, item.node, keyOrigin: item.keyOrigin)
     }
     let shown = resolved
@@ -84,6 +87,7 @@ struct SlotBuilder {
       redactedJSON: ConfigurationValue.mapping(shown).redacted(key: "").canonicalJSON, origins: origins)
     configuration.isolation = isolation
     configuration.processLimits = processLimits
+    configuration.peer = peer
     return configuration
   }
 
