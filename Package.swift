@@ -67,6 +67,10 @@ let libraries: [Target] = [
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
+  // The documents by which a node is managed: what the service and the operator's commands share.
+  .target(
+    name: "ManagedNode", dependencies: ["JSONText", "MessageCrypto", "MessageEncryption"],
+    path: "Libraries/ManagedNode", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -195,6 +199,10 @@ let tests: [Target] = [
   .testTarget(
     name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
     swiftSettings: swift6),
+  .testTarget(
+    name: "ManagedNodeTests",
+    dependencies: ["VectorTesting", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["VectorTesting", "URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["VectorTesting", "ListQuery", "URIText"], swiftSettings: swift6),
   .testTarget(name: "PluginAPITests", dependencies: [pluginAPI, pluginTestHost], swiftSettings: swift6),
@@ -318,6 +326,9 @@ let nodeTests: [Target] = [
     dependencies: ["NodeTesting", "TLSTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeServiceTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
   .testTarget(
     name: "NodeWebSocketTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
