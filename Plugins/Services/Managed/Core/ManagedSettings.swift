@@ -113,8 +113,8 @@ extension NodeIdentity {
 
     var signer: Ed25519.KeyPair?
     if var pem = required(.nodePrivateKeyPEM, keys.nodePrivateKeyPEM, "NODE_PRIVATE_KEY_PEM") {
-      do throws(KeyFormatError) {
-        switch try pem.withUTF8({ text throws(KeyFormatError) in try PrivateKey(pem: UnsafeRawBufferPointer(text)) }) {
+      do {
+        switch try pem.withUTF8({ text in try PrivateKey(pem: UnsafeRawBufferPointer(text)) }) {
         case .ed25519(let pair): signer = pair
         case .x25519:
           problem(.nodePrivateKeyPEM, "node_private_key_pem is a key for encryption (X25519); give the one that signs")
@@ -131,8 +131,8 @@ extension NodeIdentity {
     }
     var recipient: X25519.KeyPair?
     if var hex = keys.nodeEncryptionPrivateKeyHex, !hex.isEmpty {
-      do throws(KeyFormatError) {
-        switch try hex.withUTF8({ text throws(KeyFormatError) in
+      do {
+        switch try hex.withUTF8({ text in
           try PrivateKey(pkcs8Hex: UnsafeRawBufferPointer(text))
         }) {
         case .x25519(let pair): recipient = pair

@@ -69,7 +69,6 @@ struct WebClient: Sendable {
       case .cancelled: return "the request to \(name) was given up"
       case .remoteConnectionClosed: return "\(name) closed the connection before it had answered"
       case .invalidURL, .emptyHost, .emptyScheme: return "'\(name)' is no URL"
-      case .unsupportedScheme: return "'\(name)' is no URL of http or https"
       default: return "\(name) cannot be asked: \(error.shortDescription)"
       }
     case let error as NIOConnectionError:
