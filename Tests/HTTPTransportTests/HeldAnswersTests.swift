@@ -28,7 +28,7 @@ extension HTTPTests {
           for (index, client) in clients.enumerated() {
             #expect(try client.response().status == 200, "\(round) \(index)")
             switch index % 5 {
-            case 0: #expect(try client.get("/live").status == 200)
+            case 0: #expect(try client.get("/health").status == 200)
             case 1: #expect(try client.response().status == 200)
             case 4:
               #expect(try client.response().status == 400)
@@ -46,7 +46,7 @@ extension HTTPTests {
         let quick = try fixture.client()
         let idle = try (0..<20).map { _ in try fixture.client() }
         for client in idle { client.send("POST /api/v1/receive HTTP/1.1\r\nHost: t\r\ncontent-length: 10\r\n\r\n{") }
-        for _ in 0..<100 { #expect(try quick.get("/live").status == 200) }
+        for _ in 0..<100 { #expect(try quick.get("/health").status == 200) }
       }
     }
   }
