@@ -87,6 +87,7 @@ let kernel: [Target] = [
     name: "Kernel",
     dependencies: [
       "URIText", "ListQuery", "SystemShims", "IsolationWire", "SodiumShim", boundary,
+      .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
