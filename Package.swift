@@ -67,6 +67,8 @@ let libraries: [Target] = [
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
+  .target(
+    name: "ComposeText", dependencies: ["MessageCrypto"], path: "Libraries/ComposeText", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -91,7 +93,8 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook", "ComposeText",
+      "SystemShims",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -194,6 +197,10 @@ let tests: [Target] = [
     name: "MessageCryptoTests", dependencies: ["VectorTesting", "MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(
     name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "ComposeTextTests",
+    dependencies: ["VectorTesting", "ComposeText", "MessageCrypto", .product(name: "Yams", package: "Yams")],
     swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["VectorTesting", "URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["VectorTesting", "ListQuery", "URIText"], swiftSettings: swift6),
