@@ -69,6 +69,10 @@ let libraries: [Target] = [
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
   .target(
     name: "ComposeText", dependencies: ["MessageCrypto"], path: "Libraries/ComposeText", swiftSettings: swift6),
+  // The documents by which a node is managed: what the service and the operator's commands share.
+  .target(
+    name: "ManagedNode", dependencies: ["JSONText", "MessageCrypto", "MessageEncryption"],
+    path: "Libraries/ManagedNode", swiftSettings: swift6),
 ]
 
 let kernel: [Target] = [
@@ -94,7 +98,7 @@ let kernel: [Target] = [
     dependencies: [
       pluginAPI, pluginTestHost,
       "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook", "ComposeText",
-      "SystemShims",
+      "ManagedNode", "SystemShims",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -201,6 +205,10 @@ let tests: [Target] = [
   .testTarget(
     name: "ComposeTextTests",
     dependencies: ["VectorTesting", "ComposeText", "MessageCrypto", .product(name: "Yams", package: "Yams")],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "ManagedNodeTests",
+    dependencies: ["VectorTesting", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText"],
     swiftSettings: swift6),
   .testTarget(name: "URITextTests", dependencies: ["VectorTesting", "URIText"], swiftSettings: swift6),
   .testTarget(name: "ListQueryTests", dependencies: ["VectorTesting", "ListQuery", "URIText"], swiftSettings: swift6),
