@@ -60,7 +60,7 @@ import Yams
     #expect(node.serviceName == service && node.privateKeyVariable == variable)
     let file = try Self.parsed([node])
     // By its text: a subscript would look for the truth value that a plain `no` is.
-    let found = try #require(file["services"]?.mapping?.last)
+    let found = try #require(file["services"]?.mapping.flatMap { Array($0).last })
     #expect(
       found.key.string == service && found.value["environment"]?["NODE_PRIVATE_KEY_PEM"]?.string == "${\(variable)}")
   }
