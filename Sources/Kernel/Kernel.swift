@@ -154,6 +154,7 @@ public final class Kernel: @unchecked Sendable {
     keep(receipt)
     ServiceManager.isSilent.store(false, ordering: .releasing)
     notifier.ready(status: "generation \(generation.number): taken over from the process before")
+    ServiceNotice.tellReady(generation.slots, timeoutMs: running.node.reload.startTimeoutMs)
     // Until then the process before writes to its journals, and repairs.
     arrival.committed(receipt, context) { [context, repairer] in context.repairs.begin(repairer) }
     // What has changed since, or could not be taken there.
@@ -241,8 +242,9 @@ public final class Kernel: @unchecked Sendable {
     }
     let left = queue.handOver()
     for job in left { ask(done, job) }
-    for instance in reconciler.published?.slots ?? []
-    where instance.transport != nil && instance.image.manifest.handover == .stopThenStart {
+    // The others go on until what has begun here has ended; what acts by itself acts there now.
+    reaper.beginQuiescing((reconciler.published?.slots ?? []).filter { $0.service != nil })
+    for instance in reconciler.published?.slots ?? [] where Departure.isHandedOverLate(instance) {
       _ = reconciler.world.stop(instance)
       try? done.process.channel.send(.start(slot: instance.slot.name))
     }
@@ -468,9 +470,14 @@ public final class Kernel: @unchecked Sendable {
       finishDeparture()
       return true
     }
+    let beginNs = Clock.monotonicNs()
+    let deadlineNs = beginNs + UInt64(timeoutMs) * 1_000_000
+    // Everything still serves.
+    ServiceNotice.tellEnding(
+      reconciler.published?.slots ?? [], untilNs: beginNs + UInt64(timeoutMs / 4) * 1_000_000)
     control?.shutDown()
     control = nil
-    let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
+    let timeoutMs = timeoutMs - Int((Clock.monotonicNs() - beginNs) / 1_000_000)
     // No successor serves here: idle connections need not be kept for long.
     reaper.apply(
       Reaper.Limits(

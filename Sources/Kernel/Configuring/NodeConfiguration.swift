@@ -182,8 +182,24 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
 /// Equality is what a reload goes by: equal slots keep their instance. It leaves `origins` out, so moving a line in the
 /// file replaces nothing, and takes `json` in with secrets resolved, so a rotated password replaces the instance.
 public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConvertible, CustomReflectable {
-  /// The kinds this kernel has slots for.
-  public enum Kind: String, Sendable, CaseIterable, Codable { case backend, schema, transport }
+  /// The kinds this kernel has slots for, in the order in which they are started.
+  public enum Kind: String, Sendable, CaseIterable, Codable {
+    case backend, schema, transport, service
+
+    /// Requests of clients lead to calls of it: they hold it by their lease, and wait while it changes places.
+    var takesCalls: Bool { self == .backend || self == .schema }
+    /// It acts by itself, beside the requests: it is quiesced as soon as another has taken its place.
+    var isActive: Bool { !takesCalls }
+    /// Started one after the other in this order. Transports accept as soon as they have started, and a service may use
+    /// all that serves.
+    var startRank: Int {
+      switch self {
+      case .backend, .schema: 0
+      case .transport: 1
+      case .service: 2
+      }
+    }
+  }
 
   /// `[a-z][a-z0-9_-]*`, at most 63 bytes.
   public let name: String

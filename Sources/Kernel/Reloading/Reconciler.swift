@@ -216,8 +216,7 @@ final class Reconciler {
   /// Brings every new instance to life that can be beside its predecessor. False when that is reason to give up.
   func start(_ plan: ReloadPlan, _ node: NodeConfiguration, _ transaction: inout ReloadTransaction) -> Bool {
     let builds = plan.builds.filter { !$0.isRefused }
-    // Transports last: they accept as soon as they have started.
-    for build in builds.filter({ $0.slot.kind != .transport }) + builds.filter({ $0.slot.kind == .transport }) {
+    for build in builds.inStartOrder {
       do throws(Refusal) {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
@@ -283,7 +282,7 @@ final class Reconciler {
   func shutDown() {
     for warm in trials.endAll() { letGo(warm) }
     guard let published else { return }
-    world.quiesceTransports(of: published)
+    world.quiesceActive(of: published)
     kernel.ring.close()
     world.supersede(published, leaving: published.slots)
     self.published = nil
