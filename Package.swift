@@ -178,6 +178,10 @@ let transports: [Target] =
       path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
   ]
 
+let services: [Target] = plugin(
+  "ManagedService", at: "Plugins/Services/Managed",
+  dependencies: ["ManagedNode", "MessageCrypto", "JSONText", asyncHTTPClient, nioTLS] + nio)
+
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
   .target(name: "HeapShim", path: "Tests/HeapShim"),
@@ -251,6 +255,11 @@ let tests: [Target] = [
     dependencies: [
       "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
+  .testTarget(
+    name: "ManagedServiceTests",
+    dependencies: [
+      "VectorTesting", "ManagedService", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText", pluginAPI,
+    ] + nio, swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -359,6 +368,12 @@ let nodeTests: [Target] = [
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeManagedTests",
+    dependencies: [
+      "NodeTesting", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText", "backplane", "backplane-host",
+    ] + nio,
+    swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
@@ -413,6 +428,7 @@ let package = Package(
     pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
     pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
+    pluginLibrary("backplane-service-managed", "ManagedService"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),
@@ -427,6 +443,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + conformance + tests + simulation + nodeTests
+  targets: libraries + kernel + backends + schemas + transports + services + conformance + tests + simulation + nodeTests
     + benchmarks
 )

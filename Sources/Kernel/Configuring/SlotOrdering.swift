@@ -67,6 +67,7 @@ extension SlotConfiguration {
       redactedJSON: redactedJSON, origins: origins)
     slot.isolation = isolation
     slot.processLimits = processLimits
+    slot.mayPropose = mayPropose
     return slot
   }
 }
