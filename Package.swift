@@ -67,6 +67,8 @@ let libraries: [Target] = [
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
+  .target(
+    name: "ComposeText", dependencies: ["MessageCrypto"], path: "Libraries/ComposeText", swiftSettings: swift6),
   // The documents by which a node is managed: what the service and the operator's commands share.
   .target(
     name: "ManagedNode", dependencies: ["JSONText", "MessageCrypto", "MessageEncryption"],
@@ -96,7 +98,8 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook", "ComposeText",
+      "ManagedNode", "SystemShims",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -203,6 +206,10 @@ let tests: [Target] = [
     name: "MessageCryptoTests", dependencies: ["VectorTesting", "MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(
     name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "ComposeTextTests",
+    dependencies: ["VectorTesting", "ComposeText", "MessageCrypto", .product(name: "Yams", package: "Yams")],
     swiftSettings: swift6),
   .testTarget(
     name: "ManagedNodeTests",
