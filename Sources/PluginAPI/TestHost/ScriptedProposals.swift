@@ -9,7 +9,7 @@ public final class ScriptedProposals: Sendable {
     public let json: String
     public let flags: ProposalFlags
 
-    public init(json: String, flags: ProposalFlags) {
+    public init(json: String, flags: ProposalFlags = []) {
       self.json = json
       self.flags = flags
     }
