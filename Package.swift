@@ -89,6 +89,7 @@ let kernel: [Target] = [
     name: "Kernel",
     dependencies: [
       "URIText", "ListQuery", "SystemShims", "IsolationWire", "SodiumShim", boundary,
+      .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
@@ -347,6 +348,8 @@ let nodeTests: [Target] = [
     name: "NodeServiceTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
   .testTarget(
+    name: "NodeProposalTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeWebSocketTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
@@ -364,6 +367,8 @@ let nodeTests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodePeerTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
   .testTarget(
