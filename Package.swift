@@ -95,7 +95,7 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
+      "Kernel", "Conformance", "JSONText", "ManagedNode", "MessageCrypto", "MessageEncryption", "RuleBook",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,

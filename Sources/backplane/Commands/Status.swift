@@ -14,7 +14,7 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
     }
     let name = answer["node"]?.cell ?? "backplane"
     let health = answer["health"]?.cell ?? "unknown"
-    let uptime = answer["uptime_ms"]?.integer.map { ", up \(Self.duration(milliseconds: $0))" } ?? ""
+    let uptime = answer["uptime_ms"]?.integer.map { ", up \(DurationText.text(milliseconds: $0))" } ?? ""
     Output.line(
       Output.printable("Node \(name) is \(health), generation \(answer["generation"]?.cell ?? "?")\(uptime)."))
     let columns = ["name", "kind", "plugin", "version", "generation", "state", "in_flight"]
@@ -22,15 +22,5 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
       columns.map { $0.uppercased() },
       (answer["slots"]?.array ?? []).map { slot in columns.map { slot[$0]?.cell ?? "-" } })
     for note in answer["notes"]?.array ?? [] { Output.line(Output.printable("Note: \(note.cell)")) }
-  }
-
-  private static func duration(milliseconds: Int64) -> String {
-    let seconds = milliseconds / 1000
-    switch seconds {
-    case ..<60: return "\(seconds) s"
-    case ..<3600: return "\(seconds / 60) min \(seconds % 60) s"
-    case ..<86_400: return "\(seconds / 3600) h \(seconds % 3600 / 60) min"
-    default: return "\(seconds / 86_400) d \(seconds % 86_400 / 3600) h"
-    }
   }
 }
