@@ -123,7 +123,12 @@ final class RunningNetwork {
 
   static func states(_ said: Said) -> [String: String] {
     let rows = said.json["nodes"] as? [[String: Any]] ?? []
-    return Dictionary(rows.map { ($0["name"] as? String ?? "", $0["state"] as? String ?? "") }) { $1 }
+    return Dictionary(
+      rows.map { row in
+        let report = row["report"] as? [String: Any]
+        return (row["name"] as? String ?? "", report?["status"] as? String ?? "unknown")
+      }
+    ) { $1 }
   }
 
   /// The process of a service, as its environment says; nil when it does not run.
