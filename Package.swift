@@ -379,6 +379,10 @@ let nodeTests: [Target] = [
       "NodeTesting", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText", "backplane", "backplane-host",
     ] + nio,
     swiftSettings: swift6),
+  .testTarget(
+    name: "NodeNetworkTests",
+    dependencies: ["NodeTesting", "ServerTesting", "MessageCrypto", "backplane", "backplane-host"],
+    swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
