@@ -175,10 +175,11 @@ struct ProposalLayer {
       var used: Set<String> = []
       for place in entries.indices where entries[place].document == index {
         let url = entries[place].url
-        let known =
-          before.filter { $0.url == url }.map(\.slot) + backends.filter { urls[$0] == url }
-          + entries.filter { $0.document < index && $0.url == url }.compactMap(\.name)
-          + documents.flatMap(\.proposal.backends).filter { $0.url == url && lower.slots[$0.slot] == nil }.map(\.slot)
+        var known = before.filter { $0.url == url }.map(\.slot)
+        known += backends.filter { urls[$0] == url }
+        known += entries.filter { $0.document < index && $0.url == url }.compactMap(\.name)
+        let proposed = documents.flatMap(\.proposal.backends)
+        known += proposed.filter { $0.url == url && lower.slots[$0.slot] == nil }.map(\.slot)
         if let name = known.first(where: { !used.contains($0) }) {
           entries[place].name = name
           used.insert(name)
