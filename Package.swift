@@ -67,6 +67,8 @@ let libraries: [Target] = [
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
+  .target(
+    name: "ComposeText", dependencies: ["MessageCrypto"], path: "Libraries/ComposeText", swiftSettings: swift6),
   // The documents by which a node is managed: what the service and the operator's commands share.
   .target(
     name: "ManagedNode", dependencies: ["JSONText", "MessageCrypto", "MessageEncryption"],
@@ -87,6 +89,7 @@ let kernel: [Target] = [
     name: "Kernel",
     dependencies: [
       "URIText", "ListQuery", "SystemShims", "IsolationWire", "SodiumShim", boundary,
+      .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
@@ -95,7 +98,8 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook",
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook", "ComposeText",
+      "ManagedNode", "SystemShims",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -202,6 +206,10 @@ let tests: [Target] = [
     name: "MessageCryptoTests", dependencies: ["VectorTesting", "MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(
     name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "ComposeTextTests",
+    dependencies: ["VectorTesting", "ComposeText", "MessageCrypto", .product(name: "Yams", package: "Yams")],
     swiftSettings: swift6),
   .testTarget(
     name: "ManagedNodeTests",
@@ -343,6 +351,8 @@ let nodeTests: [Target] = [
     name: "NodeServiceTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
   .testTarget(
+    name: "NodeProposalTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeWebSocketTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
@@ -360,6 +370,8 @@ let nodeTests: [Target] = [
     swiftSettings: swift6),
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodePeerTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
   .testTarget(
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
   .testTarget(

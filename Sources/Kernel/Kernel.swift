@@ -67,7 +67,8 @@ public final class Kernel: @unchecked Sendable {
     // Before anything else: a plugin that crashed the node is known before its file is loaded again.
     (marks, pastNotes) = Kernel.lookBack(directories.state, quarantine, configuration.node.quarantinePolicy, log)
     context = KernelContext(
-      log: log, repairs: RepairRegistry(directory: directories.state + "/repair"), quarantine: quarantine)
+      log: log, repairs: RepairRegistry(directory: directories.state + "/repair"),
+      peers: PeerRegistry(directory: directories.state + "/peers"), quarantine: quarantine)
     repairer = Repairer(context)
     self.reread = reread
     ServiceManager.isSilent.store(arrival != nil, ordering: .releasing)
@@ -99,6 +100,7 @@ public final class Kernel: @unchecked Sendable {
     }
     last.withLock { $0 = configuration }
     context.repairs.begin(repairer)
+    context.peers.begin(context)
     startQueue()
     if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
     notifier.ready(status: "generation \(context.ring.currentNumber)")
@@ -112,6 +114,7 @@ public final class Kernel: @unchecked Sendable {
     }
     for trigger in early ?? [] { queue.hint(trigger) }
     context.proposals.open { [queue = queue!] in queue.propose($0) }
+    if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
   }
 
   // MARK: Taking the place of another process
@@ -158,7 +161,10 @@ public final class Kernel: @unchecked Sendable {
     notifier.ready(status: "generation \(generation.number): taken over from the process before")
     ServiceNotice.tellReady(generation.slots, timeoutMs: running.node.reload.startTimeoutMs)
     // Until then the process before writes to its journals, and repairs.
-    arrival.committed(receipt, context) { [context, repairer] in context.repairs.begin(repairer) }
+    arrival.committed(receipt, context) { [context, repairer] in
+      context.repairs.begin(repairer)
+      context.peers.begin(context)
+    }
     // What has changed since, or could not be taken there.
     queue.hint(Reconciler.pluginsTrigger, afterMs: commit.isReloadComing ? Kernel.comingReloadMs : 100)
   }
@@ -296,7 +302,7 @@ public final class Kernel: @unchecked Sendable {
     let hardNs = Clock.monotonicNs() + UInt64(reload?.drainHardMs ?? 300_000) * 1_000_000
     // Whoever came before still uses what is here.
     _ = arrival?.isAlone.get(untilNs: hardNs)
-    reconciler.shutDown()
+    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000)
     _ = reaper.drain(untilNs: hardNs + UInt64(Kernel.endGraceMs) * 1_000_000)
     control?.waitUntilAnswered(untilNs: hardNs)
     shutDownParts()
@@ -514,10 +520,17 @@ public final class Kernel: @unchecked Sendable {
       Reaper.Limits(
         drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2,
         cancelGraceMs: timeoutMs / 4))
-    reconciler.shutDown()
+    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000 / 4)
     let isClean = reaper.drain(untilNs: deadlineNs)
     shutDownParts()
     return isClean
+  }
+
+  /// Everything that is published retires, peers last: what waits for them in memory is sent as long as they take it.
+  private func endSlots(pushingUntilNs deadlineNs: UInt64) {
+    let last = context.ring.acquireAdmitted()
+    reconciler.shutDown()
+    context.peers.end(last, untilNs: deadlineNs)
   }
 
   private func shutDownParts() {
@@ -644,9 +657,11 @@ public final class Kernel: @unchecked Sendable {
 
   public func receipts(last count: Int) -> [Receipt] { history.receipts(last: count) }
 
-  /// The operator says that a backend's data is good as it is.
+  /// The operator says that a backend's data is good as it is, or that a peer needs nothing of what waits for it.
   public func acceptBehind(slot: String) -> Bool {
-    guard context.repairs.accept(slot) else { return false }
+    let isDropped = context.peers.accept(slot)
+    if isDropped { context.log.notice("what waited for a peer has been dropped", ["slot": slot]) }
+    guard context.repairs.accept(slot) else { return isDropped }
     context.log.notice("a backend that was behind has been accepted as it is", ["slot": slot])
     return true
   }
@@ -678,10 +693,14 @@ public final class Kernel: @unchecked Sendable {
         generation: instance.bornGeneration.load(ordering: .relaxed), state: Health.name(health.state),
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
         ports: instance.listeners.mapValues(\.port), repair: instance.isBehind ? instance.backlog.report : nil,
-        proposing: proposing[instance.slot.name])
+        proposing: proposing[instance.slot.name], peer: context.peers.report(of: instance.slot))
     }
     notes += context.repairs.reports.filter { lease.generation.instance(slot: $0.slot) == nil }.map {
       "no slot '\($0.slot)' serves, and its repair journal has \($0.report.units) writes for it; "
+        + "`backplane backend accept \($0.slot)` drops them"
+    }
+    notes += context.peers.reports.filter { queue in !lease.generation.pushQueues.contains { $0.slot == queue.slot } }.map {
+      "no peer '\($0.slot)' is pushed to, and \($0.report.units) messages wait for it; "
         + "`backplane backend accept \($0.slot)` drops them"
     }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
@@ -763,8 +782,11 @@ public final class Kernel: @unchecked Sendable {
         }
       }
 
+      /// Of a peer.
+      public var peer: PeerReport?
+
       enum CodingKeys: String, CodingKey {
-        case name, kind, plugin, version, content, generation, state, message, ports, repair, proposing
+        case name, kind, plugin, version, content, generation, state, message, ports, repair, proposing, peer
         case inFlight = "in_flight"
       }
     }

@@ -65,12 +65,8 @@ extension ManagedConfiguration {
       }
       let word = peer.string("direction")
       guard let direction = word.flatMap(Peer.Direction.init(rawValue:)) else {
-        list.add(
-          pointer + "/direction",
-          word.map {
-            "the direction \"\($0.prefix(40))\" is unknown (push, pull or bidirectional), so the peer is left out"
-          }
-            ?? "the peer has no direction (push, pull or bidirectional), so it is left out")
+        let what = word.map { "the direction \"\($0.prefix(40))\" is unknown" } ?? "the peer has no direction"
+        list.add(pointer + "/direction", what + " (push, pull or bidirectional), so it is left out")
         continue
       }
       peers.append(Peer(url: url, direction: direction))

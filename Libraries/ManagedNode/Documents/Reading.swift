@@ -3,7 +3,8 @@ import JSONText
 extension JSONSlice {
   var isString: Bool { kind == .string }
   var isObject: Bool { kind == .object }
-  var number: Double? { JSONNumber.value(of: self) }
+  /// Finite only: another number is signed as `null`, so it must not be read as anything else.
+  var number: Double? { JSONNumber.value(of: self).flatMap { $0.isFinite ? $0 : nil } }
   var bool: Bool? { kind == .true ? true : kind == .false ? false : nil }
   var nonEmptyText: String? { isString && bytes.count > 2 ? text : nil }
 

@@ -37,7 +37,8 @@ extension SlotLayers {
           variable.key,
           Override(
             text: variable.key.hasSuffix("_pem") ? pem : text, origin: .environment(name: variable.name)))
-      } else if variable.isNeeded, value(variable.key, of: name) == nil, value(variable.key + "_file", of: name) == nil {
+      } else if variable.isNeeded, value(variable.key, of: name) == nil, value(variable.key + "_file", of: name) == nil
+      {
         problems.add(
           url.origin, pointer: "/slots/\(name)/\(variable.key)",
           "\(variable.name) env var required when CONFIG_URL is set")

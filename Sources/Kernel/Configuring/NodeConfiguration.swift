@@ -24,7 +24,7 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   /// Of services that may propose; they need not exist.
   var proposedPluginDirectories: [String] { slots.filter(\.mayPropose).map { directories.proposed(by: $0.name) } }
 
-  /// The slots of one kind, in their order: for backends the order of reads.
+  /// The slots of one kind, in their order: for backends the order of reads, peers after them.
   public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
 
   /// When a write counts as accepted (b3nd: at least one backend took it).
@@ -238,6 +238,8 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
   public var processLimits = ProcessLimits()
   /// It may propose configurations of the node; of the kind service.
   public var mayPropose = false
+  /// What it is to the node when that is no backend of its own; of a backend slot.
+  public var peer: PeerSettings?
 
   /// What a plugin's process may use. 0: no bound of ours.
   public struct ProcessLimits: Sendable, Equatable, Codable {
@@ -253,6 +255,7 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
       && left.pluginPath == right.pluginPath && left.scheme == right.scheme && left.order == right.order
       && left.json == right.json && left.isolation == right.isolation && left.processLimits == right.processLimits
       && left.mayPropose == right.mayPropose
+      && left.peer == right.peer
   }
 
   /// One line without secrets.

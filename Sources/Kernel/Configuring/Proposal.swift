@@ -25,7 +25,11 @@ public struct Proposal: Sendable, Equatable, Codable, CustomStringConvertible, C
     var url: String
   }
 
-  init(slot: String, json: String, after before: Proposal? = nil) {
+  /// - Parameters:
+  ///   - slot: of the service that makes it.
+  ///   - json: backplane/service.h says what it holds; read when it is laid over a configuration.
+  ///   - before: the proposal of that slot that is in place; backends that it names too keep their slots.
+  public init(slot: String, json: String, after before: Proposal? = nil) {
     self.slot = slot
     self.json = json
     backends = before?.backends ?? []

@@ -133,7 +133,7 @@ struct ProposalLayer {
           let scheme = BackendURLs.scheme(of: url)
         else {
           problems.add(
-            place.origin, "The value must be a URL (scheme://…), such as memory://, but is \(place.value.found).")
+            place.origin, "The value must be a URL (scheme://…), such as memory://, but is \(place.value.foundForURL).")
           continue
         }
         entries.append(Entry(document: index, node: node, mapping: mapping, url: url, scheme: scheme))
@@ -177,9 +177,12 @@ struct ProposalLayer {
         let url = entries[place].url
         var known = before.filter { $0.url == url }.map(\.slot)
         known += backends.filter { urls[$0] == url }
-        known += entries.filter { $0.document < index && $0.url == url }.compactMap(\.name)
-        let proposed = documents.flatMap(\.proposal.backends)
-        known += proposed.filter { $0.url == url && lower.slots[$0.slot] == nil }.map(\.slot)
+        for other in entries where other.document < index && other.url == url {
+          if let name = other.name { known.append(name) }
+        }
+        for backend in documents.flatMap(\.proposal.backends) where backend.url == url {
+          if lower.slots[backend.slot] == nil { known.append(backend.slot) }
+        }
         if let name = known.first(where: { !used.contains($0) }) {
           entries[place].name = name
           used.insert(name)
@@ -207,13 +210,10 @@ struct ProposalLayer {
     _ entries: [Entry], _ lower: SlotLayers, over slots: inout SlotLayers, problems: inout ProblemList
   ) {
     let replaced = Set(documents.flatMap(\.replaces))
-    let named = Set(
-      entries.compactMap(\.name)
-        + documents.flatMap { document in
-          document.slots.entries.compactMap { entry -> String? in
-            if case .null = entry.node.value { nil } else { entry.key }
-          }
-        })
+    var named = Set(entries.compactMap(\.name))
+    for entry in documents.flatMap(\.slots.entries) {
+      if case .mapping = entry.node.value { named.insert(entry.key) }
+    }
     for kind in replaced {
       for name in slots.names(ofKind: kind) where !named.contains(name) { slots.put(name, nil) }
     }

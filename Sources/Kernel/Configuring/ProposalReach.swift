@@ -21,7 +21,8 @@ struct ProposalReach {
   private func check(_ entry: ConfigurationMapping.Entry, problems: inout ProblemList) {
     if Secrets.isFileKey(entry.key), case .text = entry.node.value {
       problems.add(
-        entry.keyOrigin, "A proposal may not have a file of this machine read. Give the value itself, under the key "
+        entry.keyOrigin,
+        "A proposal may not have a file of this machine read. Give the value itself, under the key "
           + "\(Redaction.quoted(String(entry.key.dropLast("_file".count)))).")
     }
     check(entry.node, problems: &problems)
@@ -46,8 +47,10 @@ struct ProposalReach {
     }
     for placeholder in Self.placeholders(in: text) where placeholder != "state_directory" {
       problems.add(
-        origin, "A proposal may not take in what this machine holds: leave out "
-          + "${\(Redaction.quoted(String(placeholder.prefix(40))).dropFirst().dropLast())}, or write $${ for ${ itself.")
+        origin,
+        "A proposal may not take in what this machine holds: leave out "
+          + "${\(Redaction.quoted(String(placeholder.prefix(40))).dropFirst().dropLast())}, or write $${ for ${ itself."
+      )
       return
     }
   }
@@ -56,7 +59,8 @@ struct ProposalReach {
     let absolute = ConfigurationFile.absolute(path, base: stateDirectory)
     guard !Self.isBelow(absolute, pluginDirectories + [stateDirectory]) else { return }
     problems.add(
-      origin, "A proposal may name plugin files in the plugin directories and in the state directory of the slot that "
+      origin,
+      "A proposal may name plugin files in the plugin directories and in the state directory of the slot that "
         + "proposes it; \(Redaction.quoted(path)) is in none of them.")
   }
 

@@ -60,8 +60,11 @@ struct SlotBuilder {
     let isolation = isolation(slot, pointer, problems: &problems)
     let processLimits = processLimits(slot, pointer, problems: &problems)
     let mayPropose = mayPropose(slot, kind, pointer, problems: &problems)
+    // Other kinds may give these keys a meaning of their own.
+    let peer = kind == .backend ? PeerReader(slot: slot, pointer: pointer).read(problems: &problems) : nil
+    let ownKeys = Self.kernelKeys + (kind == .backend ? PeerReader.keys : [])
     var resolved = ConfigurationMapping()
-    for item in slot.entries where !Self.kernelKeys.contains(item.key) {
+    for item in slot.entries where !ownKeys.contains(item.key) {
       resolved.set(item.key, item.node, keyOrigin: item.keyOrigin)
     }
     let shown = resolved
@@ -89,6 +92,7 @@ struct SlotBuilder {
     configuration.isolation = isolation
     configuration.processLimits = processLimits
     configuration.mayPropose = mayPropose
+    configuration.peer = peer
     return configuration
   }
 
@@ -219,7 +223,7 @@ struct SlotBuilder {
       // Other kinds may give `url` a meaning of their own.
       guard kind == .backend else { return nil }
       // What a secret's file holds is not shown, not even to say that it is wrong.
-      let found = asWritten["url"]?.value.found ?? "something else"
+      let found = asWritten["url"]?.value.foundForURL ?? "something else"
       problems.add(
         node.origin, pointer: pointer + "/url", "The value must be a URL (scheme://…), but is \(found).")
       return nil

@@ -47,6 +47,13 @@ struct SlotLayers {
     }
   }
 
+  /// The names of backend slots that are no peers: what the list of BACKEND_URL takes the place of.
+  private var ownBackends: [String] {
+    names(of: .backend).filter { name in
+      if case .mapping(let slot)? = slots[name]?.value { slot["peer"] == nil } else { true }
+    }
+  }
+
   /// The names of the slots that say they are of `kind`, in the order of the files.
   func names(of kind: SlotConfiguration.Kind) -> [String] { names(ofKind: kind.rawValue) }
 
@@ -161,7 +168,7 @@ struct SlotLayers {
     }
     guard schemes.count == urls.count else { return }
     let names = BackendURLs.slotNames(schemes: schemes)
-    let replaced = self.names(of: .backend).filter { !names.contains($0) }
+    let replaced = ownBackends.filter { !names.contains($0) }
     if !replaced.isEmpty {
       warnings.append(
         ConfigurationProblem(
@@ -173,10 +180,10 @@ struct SlotLayers {
       if slots[name] == nil {
         slots.set(name, ConfigurationNode(.mapping(ConfigurationMapping()), override.origin))
         set("kind", .text("backend"), in: name, override.origin)
-      } else if !self.names(of: .backend).contains(name) {
+      } else if !ownBackends.contains(name) {
         problems.add(
           override.origin, pointer: "/slots/\(name)",
-          "The backend's slot would be named \(name), but the files have a slot of that name that is no backend. "
+          "The backend's slot would be named \(name), but the files have a slot of that name that is no backend, or a peer. "
             + "Rename that slot.")
         continue
       }

@@ -34,11 +34,20 @@ struct ProposalRun {
     request.losesState = pending.losesState
     request.retries = pending.retries
     request.proposer = slot
+    if case .success(let configuration) = loaded { request.now = ownFiles(configuration.node) }
     switch loaded {
     case .success(let configuration):
       return mayPropose(configuration) ? .request(request, isOwnFault: false) : .stale(forbidden)
     case .failure(let error): return .request(request, isOwnFault: isOwnFault(error, without: current))
     }
+  }
+
+  /// Plugin files that the service has put where it may: it proposes when it has written them, and not before.
+  private func ownFiles(_ node: NodeConfiguration) -> Set<String> {
+    let folder = node.directories.proposed(by: pending.slot)
+    let names = (try? ConfigurationFile.names(in: folder)) ?? []
+    let state = node.directories.state(of: pending.slot) + "/"
+    return Set(names.map { folder + "/" + $0 } + node.slots.compactMap(\.pluginPath).filter { $0.hasPrefix(state) })
   }
 
   private func mayPropose(_ configuration: LoadedConfiguration?) -> Bool {

@@ -259,14 +259,15 @@ final class PluginCataloguer {
     guard newCount > 1 else { return zip(candidates, isKnown).map { $1 ?? verify($0) } }
     let pool = WorkerPool(name: "bp-verify", threads: min(4, newCount), queueMax: Int.max)
     defer { pool.shutDown() }
-    let promises = zip(candidates, isKnown).map { candidate, seen -> Promise<Verified> in
+    let promises = isKnown.map { seen in
       let promise = Promise<Verified>()
-      if let seen {
-        promise.set(seen)
-        return promise
-      }
-      _ = pool.submit { promise.set(verify(candidate)) }
+      if let seen { promise.set(seen) }
       return promise
+    }
+    // The largest first, so that none of them is left to be waited for at the end.
+    let new = candidates.indices.filter { isKnown[$0] == nil }
+    for index in new.sorted(by: { candidates[$0].identity.sizeBytes > candidates[$1].identity.sizeBytes }) {
+      _ = pool.submit { promises[index].set(verify(candidates[index])) }
     }
     return promises.map { $0.get() }
   }

@@ -42,6 +42,8 @@ final class Reconciler {
   var refusedBuilds = RefusedBuilds()
   /// When the last reconcile wants to be followed by another though nobody asks; nil: not at all.
   private(set) var recheckMs: Int?
+  /// Reconciles in a row in which a peer could not be started.
+  private var absences = 0
   /// At the limit of retained images a reconcile does nothing and says `isUpgradeWanted`, in the place of refusing.
   var mayWantUpgrade = false
   /// How many configurations have been taken.
@@ -136,7 +138,8 @@ final class Reconciler {
     }
     let catalog = world.catalogue(
       PluginCataloguer.Request(
-        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories), extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories),
+        extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
         settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
     recheckMs = catalog.recheckMs
@@ -207,7 +210,9 @@ final class Reconciler {
         }
         plan.entries.append(.built(build))
       } catch {
-        if slot.name == request.proposer { recheckMs = 0 } else {
+        if slot.name == request.proposer {
+          recheckMs = 0
+        } else {
           transaction.refusals.append(Receipt.Refused(slot: slot.name, error))
         }
         if let previous { plan.entries.append(.kept(previous)) }
@@ -248,24 +253,43 @@ final class Reconciler {
   func start(_ plan: ReloadPlan, _ node: NodeConfiguration, _ transaction: inout ReloadTransaction) -> Bool {
     let builds = plan.builds.filter { !$0.isRefused }
     for build in builds.inStartOrder {
+      var isConfigured = false
       do throws(Refusal) {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
         try build.choose(node, kernel.quarantine)
         if build.mode == .inProcess { try checkRetained(build.plugin, plan, node.limits.retainedImagesMax) }
         try world.open(build, node)
+        isConfigured = true
         if !build.isExclusive {
           try world.start(
             build, node, timeoutMs: transaction.timeoutMs(node.reload.startTimeoutMs, nowNs: world.nowNs()))
         }
       } catch {
+        if isConfigured, build.slot.peer != nil {
+          setAside(build, error, &transaction)
+          continue
+        }
         refuse(build, error, &transaction)
         if transaction.isLost { break }
       }
     }
+    absences = builds.contains { $0.absence != nil } ? absences + 1 : 0
+    if absences > 0 { recheckMs = min(recheckMs ?? .max, Reconciler.absenceMs(absences)) }
     transaction.ended("started", nowNs: world.nowNs())
     return !transaction.isLost
   }
+
+  /// A peer that cannot be started now is no reason to refuse anything: it is tried again from time to time.
+  private func setAside(_ build: SlotBuild, _ refusal: Refusal, _ transaction: inout ReloadTransaction) {
+    build.isRefused = true
+    build.absence = refusal.sentence
+    transaction.notes.append("the peer is away, and is tried again: \(refusal.sentence)")
+    if let instance = build.instance, instance.state != .wedged { world.discard(instance) }
+  }
+
+  /// How long until a peer that could not be started is tried for the `count`th time.
+  private static func absenceMs(_ count: Int) -> Int { min(30_000, 1000 << min(count - 1, 5)) }
 
   /// An image is never unmapped, so their number has an end (architecture.md, point 10).
   private func checkRetained(_ plugin: VerifiedPlugin, _ plan: ReloadPlan, _ limit: Int) throws(Refusal) {

@@ -221,7 +221,7 @@ final class ReloadQueue: @unchecked Sendable {
   /// Waits for a reload that runs; nothing that is asked for later runs.
   func shutDown() {
     let left = state.withLock { $0.close() }
-    for proposal in left { proposal.answer(.ending) }
+    for proposal in left { proposal.answerElsewhere(.ending) }
     wake.withLock { $0.set(true) }
     if let thread { pthread_join(thread, nil) }
     thread = nil

@@ -43,7 +43,9 @@ enum HostTable {
   }()
 
   /// What `find` knows.
-  static let extensions = ["backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, ProposalTable.id]
+  static let extensions = [
+    "backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, ProposalTable.id,
+  ]
 
   private static func find(_ id: bp_view) -> UnsafeRawPointer? {
     switch id.text {

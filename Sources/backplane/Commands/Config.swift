@@ -80,7 +80,8 @@ struct ConfigShow: AsyncParsableCommand, AnswersInJSON {
   @OptionGroup var output: OutputOptions
 
   @Flag(
-    name: .long, help: "Ask the running node what it runs with, with what services have proposed (over its control socket).")
+    name: .long,
+    help: "Ask the running node what it runs with, with what services have proposed (over its control socket).")
   var running = false
 
   func run() async throws {

@@ -28,7 +28,7 @@ struct BackendEntry: Equatable, Sendable {
     switch backend.type {
     // Whatever stands behind it: there is one memory.
     case .memory: url = "memory://"
-    case .http: break
+    case .http, .sqlite: break
     case .postgresql:
       if let prefix = options.tablePrefix { keys.append(("table_prefix", Self.json(ProposalText.plain(prefix)))) }
       // One connection writes, and reads and scans have theirs.
@@ -59,11 +59,12 @@ struct BackendEntry: Equatable, Sendable {
     case .postgresql: ["postgresql", "postgres"]
     case .mongodb: ["mongodb"]
     case .http: ["http", "https"]
+    case .sqlite: ["sqlite"]
     }
   }
 
   private static let options: [ManagedConfiguration.Backend.Kind: [String]] = [
-    .memory: [], .http: [], .postgresql: ["tablePrefix", "poolSize", "connectionTimeout"],
+    .memory: [], .http: [], .sqlite: [], .postgresql: ["tablePrefix", "poolSize", "connectionTimeout"],
     .mongodb: ["collectionName"],
   ]
 
