@@ -50,11 +50,11 @@ final class FakeStore: ManagementStore {
 final class FakeKernel: Proposing {
   struct State {
     var proposals: [String] = []
-    var judge: @Sendable (String) -> ProposalOutcome = { _ in .inPlace }
+    var judge: @Sendable (String) -> ProposalVerdict = { _ in .inPlace }
   }
   let state = Mutex(State())
 
-  func propose(_ json: [UInt8]) async -> ProposalOutcome {
+  func propose(_ json: [UInt8]) async -> ProposalVerdict {
     let text = String(decoding: json, as: UTF8.self)
     let judge = state.withLock { state in
       state.proposals.append(text)
@@ -64,7 +64,7 @@ final class FakeKernel: Proposing {
   }
 
   var proposals: [String] { state.withLock { $0.proposals } }
-  func judge(_ judge: @escaping @Sendable (String) -> ProposalOutcome) { state.withLock { $0.judge = judge } }
+  func judge(_ judge: @escaping @Sendable (String) -> ProposalVerdict) { state.withLock { $0.judge = judge } }
 }
 
 final class FakeNode: NodeReporting {
@@ -137,7 +137,9 @@ final class FakeMeter: Metering {
     }
   }
   func applied(failed: Bool) {}
-  func reported(_ report: String, failed: Bool) { state.withLock { $0.reports.append(failed ? "\(report) failed" : report) } }
+  func reported(_ report: String, failed: Bool) {
+    state.withLock { $0.reports.append(failed ? "\(report) failed" : report) }
+  }
   func updated(_ outcome: String) { state.withLock { $0.updates.append(outcome) } }
   func ages(configuration: Double?, unconfirmed: Double) {}
   func health(_ problem: String?) { state.withLock { $0.health = problem } }

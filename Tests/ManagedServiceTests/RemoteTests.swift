@@ -43,9 +43,11 @@ import Testing
     #expect(
       try await trouble { _ in .bytes(answer(200, #"{"data":1}"#, "application/json", "")) }
         == "URL gives an answer that is no node's (status 200, application/json, 10 bytes)")
-    #expect(try await trouble { _ in .bytes(answer(404, "no", "text/plain", "")) } == "no node answers at URL (status 404)")
+    #expect(
+      try await trouble { _ in .bytes(answer(404, "no", "text/plain", "")) } == "no node answers at URL (status 404)")
     #expect(try await trouble { _ in .bytes(answer(404, "{}", "application/json", "")) } == "nil")
-    #expect(try await trouble { _ in .bytes(answer(503, "{}", "application/json", "")) } == "URL answers with status 503")
+    #expect(
+      try await trouble { _ in .bytes(answer(503, "{}", "application/json", "")) } == "URL answers with status 503")
     #expect(try await trouble { _ in .bytes(answer(401, "", "text/plain", "")) }.contains("refuses the credentials"))
     #expect(
       try await trouble { _ in .bytes(answer(302, "", "text/plain", "location: http://127.0.0.1:1/\r\n")) }
@@ -66,7 +68,8 @@ import Testing
     let time = "URL gave no whole answer within 300 ms"
     #expect(try await trouble(timeoutMs: 300) { _ in .silence } == time)
     #expect(
-      try await trouble(timeoutMs: 300) { _ in .drip(head: "HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n") } == time)
+      try await trouble(timeoutMs: 300) { _ in .drip(head: "HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n") } == time
+    )
   }
 
   @Test func redirectsEnd() async throws {
@@ -76,7 +79,8 @@ import Testing
     #expect(said == "URL/x.so redirects in a circle, or more than 5 times")
     let long = try await trouble(redirectsMax: 5) { request in
       let number = request.split(separator: " ")[1].utf8.count
-      return .bytes(HostileServer.answer(302, "", type: "text/plain", "location: /\(String(repeating: "y", count: number))\r\n"))
+      return .bytes(
+        HostileServer.answer(302, "", type: "text/plain", "location: /\(String(repeating: "y", count: number))\r\n"))
     }
     #expect(long == "URL/x.so redirects in a circle, or more than 5 times")
   }
@@ -86,7 +90,8 @@ import Testing
     let port = server.port
     server.stop()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let client = WebClient(group, WebClient.Limits(timeoutMs: 60_000, sizeBytesMax: 1_000), tls: .makeClientConfiguration())
+    let client = WebClient(
+      group, WebClient.Limits(timeoutMs: 60_000, sizeBytesMax: 1_000), tls: .makeClientConfiguration())
     let place = try Scene.settings(Scene.keys(try Cast(), url: "http://127.0.0.1:\(port)")).place
     await #expect(throws: Trouble("http://127.0.0.1:\(port) cannot be reached: connection refused")) {
       _ = try await RemoteStore(place: place, client: client).read("mutable://a/b")
@@ -102,7 +107,8 @@ import Testing
       return .bytes(HostileServer.answer(200, #"{"ts":12,"data":{"b":1.0,  "a":"\u0041"}}"#))
     }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let client = WebClient(group, WebClient.Limits(timeoutMs: 60_000, sizeBytesMax: 1_000), tls: .makeClientConfiguration())
+    let client = WebClient(
+      group, WebClient.Limits(timeoutMs: 60_000, sizeBytesMax: 1_000), tls: .makeClientConfiguration())
     let place = try Scene.settings(
       Scene.keys(try Cast(), #""config_token":"secret""#, url: server.url + "/below")
     ).place

@@ -113,7 +113,9 @@ import Testing
     let manager = scene.manager()
     await manager.pollConfiguration()
     scene.journal.forget()
-    scene.store.state.withLock { $0.writeTrouble = Trouble("it refuses it: Signature verification failed", isRefusal: true) }
+    scene.store.state.withLock {
+      $0.writeTrouble = Trouble("it refuses it: Signature verification failed", isRefusal: true)
+    }
     await manager.writeStatus()
     await manager.writeMetrics()
     await manager.writeStatus()

@@ -76,9 +76,9 @@ import Testing
     let manager = scene.manager()
     let work = Task { await manager.run() }
     await scene.clock.settled(5)
-    await manager.writeStatus(isEnd: true)
+    await manager.writeOffline()
+    await manager.writeStatus()
     work.cancel()
-    await manager.end()
     await work.value
     #expect(try scene.statuses().map(\.status) == [.online, .offline])
   }

@@ -83,7 +83,9 @@ import Testing
     let named = try place("http://reader:p%40ss@config.example")
     #expect(named.text == "http://config.example" && named.authorization == "Basic cmVhZGVyOnBAc3M=")
     #expect(try place("http://c", #""config_token":"abc""#).authorization == "Bearer abc")
-    for url in ["", "config.example", "ftp://x", "http://", "http://h?x=1", "http://h#x", "http://h:0", "http://h:99999"] {
+    for url in [
+      "", "config.example", "ftp://x", "http://", "http://h?x=1", "http://h#x", "http://h:0", "http://h:99999",
+    ] {
       #expect(problems(Scene.keys(cast, url: url)).first?.hasPrefix("/config_url ") == true, "\(url)")
     }
   }

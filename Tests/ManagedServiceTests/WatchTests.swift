@@ -274,7 +274,8 @@ import Testing
       scene.clock.skip(ms: 1_000)
       await manager.pollConfiguration()
       #expect(
-        scene.meter.health == (second < 3 ? nil : "the configuration cannot be refreshed: nobody is there"), "\(second)")
+        scene.meter.health == (second < 3 ? nil : "the configuration cannot be refreshed: nobody is there"), "\(second)"
+      )
     }
     scene.store.fail(nil)
     await manager.pollConfiguration()

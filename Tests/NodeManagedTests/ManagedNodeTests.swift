@@ -120,7 +120,8 @@ import Testing
     try scene.publish(
       scene.configuration(
         "ruled",
-        #""schemaInline":{"version":1,"programs":{"mutable://open":[{"size_bytes_max":4}],"mutable://accounts":"allow"}}"#),
+        #""schemaInline":{"version":1,"programs":{"mutable://open":[{"size_bytes_max":4}],"mutable://accounts":"allow"}}"#
+      ),
       at: scene.port)
     #expect(node.says("[managed] Config applied: \"ruled\""), "\(node.log)")
     #expect(node.log.contains("[managed] Schema module changed: schemaInline"), "\(node.log)")
