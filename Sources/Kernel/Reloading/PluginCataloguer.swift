@@ -58,6 +58,8 @@ final class PluginCataloguer {
 
   struct Request {
     var directories: [String]
+    /// Of these the ones that need not be there.
+    var optionalDirectories: Set<String> = []
     var extraPaths: [String]
     var stagingDirectory: String
     var pluginSizeBytesMax: Int
@@ -82,7 +84,7 @@ final class PluginCataloguer {
     var catalog = PluginCatalog()
     catalog.directories = request.directories
     if settle.windowMs != Settle(windowMs: request.settleMs).windowMs { settle = Settle(windowMs: request.settleMs) }
-    let discovery = Self.discover(request.directories, request.extraPaths)
+    let discovery = Self.discover(request.directories, request.extraPaths, optional: request.optionalDirectories)
     catalog.refusals = discovery.refusals
     catalog.notices = discovery.notices
     settle.keepOnly(Set(discovery.candidates.map(\.path)))
@@ -98,8 +100,10 @@ final class PluginCataloguer {
     return catalog
   }
 
-  private static func discover(_ directories: [String], _ extraPaths: [String]) -> PluginDirectories.Discovery {
-    var discovery = PluginDirectories(directories).scan()
+  private static func discover(
+    _ directories: [String], _ extraPaths: [String], optional: Set<String> = []
+  ) -> PluginDirectories.Discovery {
+    var discovery = PluginDirectories(directories, optional: optional).scan()
     for path in extraPaths {
       do throws(Refusal) {
         discovery.candidates.append(try PluginCandidate(path: path))

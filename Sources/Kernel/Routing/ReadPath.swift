@@ -63,6 +63,11 @@ enum ReadPath {
       return read(caller, call, uri, fresh, completion, answered: answered)
     }
     if missed {
+      if lease.withGeneration({ Pull.isWanted(call.flags, $0) }) {
+        return ReadRequest(
+          caller, call, uri.bytes, lease, completion, from: .max, missed: true, failure: nil, answered: answered
+        ).start()
+      }
       Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
     } else {
       Answers.complete(completion, of: caller, frame.failure ?? .noBackend, as: bp_read_result.self)
