@@ -19,6 +19,8 @@ final class KernelContext: Sendable {
   let workers: WorkerPool
   /// Messages that are being judged, by the token of the judgement, so that a validator's reads see them.
   let judgements = Judgements()
+  /// Configurations that services propose, on their way to the reload thread.
+  let proposals = ProposalDesk()
 
   /// What is parked while a slot is handed over, and where requests wait that begin meanwhile.
   let lot: ParkingLot

@@ -79,6 +79,7 @@ extension SlotConfiguration {
       redactedJSON: redactedJSON, origins: origins)
     slot.isolation = isolation
     slot.processLimits = processLimits
+    slot.mayPropose = mayPropose
     slot.peer = peer
     return slot
   }

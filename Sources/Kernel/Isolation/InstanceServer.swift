@@ -299,6 +299,7 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
     case .query: instance.queries != nil
     case .judge: instance.schema != nil
     case .exportState, .importState: instance.stateTable != nil
+    case .nodeReady, .nodeEnding: false
     }
   }
 

@@ -267,7 +267,7 @@ extension Operation {
     case .scan: .scan
     case .query: .query
     case .judge: .verdict
-    case .exportState, .importState: .plain
+    case .exportState, .importState, .nodeReady, .nodeEnding: .plain
     }
   }
 }

@@ -19,7 +19,8 @@ struct Health {
 
   /// Unhealthy when a slot that nothing replaces is; degraded when any is not healthy.
   var state: UInt32
-  /// Requests of every verb can be answered: a failed backend beside a good one is degraded, not unready.
+  /// Requests of every verb can be answered: a failed backend beside a good one is degraded, not unready, and so is a
+  /// failed service, which no request needs.
   var isReady: Bool
 
   static func of(_ generation: Generation) -> Health {
@@ -38,7 +39,7 @@ struct Health {
     }
     let isReady =
       usable("backend")
-      && slots.allSatisfy { $0.kind == "backend" || $0.state != BP_HEALTH_UNHEALTHY }
+      && slots.allSatisfy { $0.kind == "backend" || $0.kind == "service" || $0.state != BP_HEALTH_UNHEALTHY }
     let worst = slots.map(\.state).max() ?? BP_HEALTH_HEALTHY
     let isAlarmed = generation.slots.first.map { !$0.kernel.wedged.all.isEmpty } ?? false
     let state =

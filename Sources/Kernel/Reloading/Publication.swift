@@ -57,6 +57,7 @@ extension Reconciler {
           !slots.contains { $0 === instance } && !pinned.contains { $0 === instance }
         })
     }
+    world.tellReady(slots, timeoutMs: loaded.node.reload.startTimeoutMs)
     return true
   }
 

@@ -16,6 +16,8 @@ final class Reconciler {
     var losesState = false
     /// What was refused or rolled back is tried again, though neither file nor configuration has changed.
     var retries = false
+    /// The slot whose service has proposed the configuration: its own instance stays, whatever it says.
+    var proposer: String?
     /// What the receipt is to say besides.
     var notes: [String] = []
 
@@ -44,6 +46,10 @@ final class Reconciler {
   private var absences = 0
   /// At the limit of retained images a reconcile does nothing and says `isUpgradeWanted`, in the place of refusing.
   var mayWantUpgrade = false
+  /// How many configurations have been taken.
+  private var takenCount = 0
+  /// The last reconcile took its configuration.
+  private(set) var wasTaken = false
   private(set) var isUpgradeWanted = false
 
   init(_ kernel: KernelContext, _ world: any ReloadWorld, _ keeper: ReceiptKeeper) {
@@ -57,6 +63,9 @@ final class Reconciler {
     let before = kernel.ring.currentNumber
     var isPublished = false
     isUpgradeWanted = false
+    let takenBefore = takenCount
+    let proposalsBefore = configuration?.proposals ?? []
+    defer { wasTaken = takenCount != takenBefore }
     switch request.configuration {
     case .failure(let error):
       // What was to be looked at again was not.
@@ -78,19 +87,33 @@ final class Reconciler {
       } else {
         isPublished && (!transaction.changes.isEmpty || transaction.refusals.isEmpty) ? .partly : .refused
       }
-    return finish(request.trigger, outcome, from: before, transaction, isHint: request.isHint)
+    // A service may propose the same as often as it likes: that is no event.
+    let isRepeated = request.proposer != nil && configuration?.proposals.map(\.json) == proposalsBefore.map(\.json)
+    let receipt = finish(
+      request.trigger, outcome, from: before, transaction, isHint: request.isHint || isRepeated)
+    if takenCount != takenBefore { note(receipt, request) }
+    return receipt
+  }
+
+  /// The proposal is in place by this receipt.
+  private func note(_ receipt: Receipt, _ request: Request) {
+    guard receipt.id != 0, let index = configuration?.proposals.firstIndex(where: { $0.slot == request.proposer })
+    else { return }
+    configuration?.proposals[index].receipt = receipt.id
+    configuration?.proposals[index].at = receipt.at
   }
 
   func finish(
     _ trigger: String, _ outcome: Receipt.Outcome, from before: UInt64, _ transaction: ReloadTransaction, isHint: Bool
   ) -> Receipt {
-    let receipt = receipt(trigger, outcome, from: before, transaction)
+    var receipt = receipt(trigger, outcome, from: before, transaction)
     let live = Set(published?.slots.map(\.image.contentHash) ?? [])
-    keeper.keep(
+    let isKept = keeper.keep(
       receipt, isHint: isHint,
       ReceiptKeeper.Facts(
         stagingDirectory: configuration?.node.directories.staging, live: live, kept: live.union(trials.contentHashes),
         images: world.images))
+    if !isKept { receipt.id = 0 }
     return receipt
   }
 
@@ -115,7 +138,8 @@ final class Reconciler {
     }
     let catalog = world.catalogue(
       PluginCataloguer.Request(
-        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories),
+        extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
         settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
     recheckMs = catalog.recheckMs
@@ -168,6 +192,12 @@ final class Reconciler {
           plan.entries.append(.kept(previous!))
           continue
         }
+        if let previous, slot.name == request.proposer {
+          // Its own turn comes with the next reload.
+          plan.entries.append(.kept(previous))
+          recheckMs = 0
+          continue
+        }
         if let refused = refusedBuilds[build.identity] {
           // A configuration with a slot that cannot be built is not taken, also when that was found out before.
           let isOld = configuration?.node.slots.contains(slot) ?? false
@@ -180,7 +210,11 @@ final class Reconciler {
         }
         plan.entries.append(.built(build))
       } catch {
-        transaction.refusals.append(Receipt.Refused(slot: slot.name, error))
+        if slot.name == request.proposer {
+          recheckMs = 0
+        } else {
+          transaction.refusals.append(Receipt.Refused(slot: slot.name, error))
+        }
         if let previous { plan.entries.append(.kept(previous)) }
       }
     }
@@ -218,8 +252,7 @@ final class Reconciler {
   /// Brings every new instance to life that can be beside its predecessor. False when that is reason to give up.
   func start(_ plan: ReloadPlan, _ node: NodeConfiguration, _ transaction: inout ReloadTransaction) -> Bool {
     let builds = plan.builds.filter { !$0.isRefused }
-    // Transports last: they accept as soon as they have started.
-    for build in builds.filter({ $0.slot.kind != .transport }) + builds.filter({ $0.slot.kind == .transport }) {
+    for build in builds.inStartOrder {
       var isConfigured = false
       do throws(Refusal) {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
@@ -294,6 +327,7 @@ final class Reconciler {
 
   func adopt(_ loaded: LoadedConfiguration) {
     configuration = loaded
+    takenCount += 1
     kernel.apply(loaded.node)
     for instance in published?.slots ?? [] { instance.admit(loaded.node.limits.inFlightPerSlotMax) }
     keeper.apply(loaded.node.limits)
@@ -304,7 +338,7 @@ final class Reconciler {
   func shutDown() {
     for warm in trials.endAll() { letGo(warm) }
     guard let published else { return }
-    world.quiesceTransports(of: published)
+    world.quiesceActive(of: published)
     kernel.ring.close()
     world.supersede(published, leaving: published.slots)
     self.published = nil

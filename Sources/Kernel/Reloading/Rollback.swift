@@ -179,5 +179,5 @@ extension Reconciler {
 
 extension Instance {
   /// Superseded, it could go on serving as it is: it neither handed its state over nor stopped accepting.
-  var canStayWarm: Bool { stateTable == nil && slot.kind != .transport && state == .serving }
+  var canStayWarm: Bool { stateTable == nil && slot.kind.takesCalls && state == .serving }
 }

@@ -218,3 +218,12 @@ final class SlotBuild: @unchecked Sendable {
     return list.programs
   }
 }
+
+extension [SlotBuild] {
+  /// In the order in which they are started.
+  var inStartOrder: [SlotBuild] {
+    // A stable sort: within a rank the order of the configuration stays.
+    enumerated().sorted { ($0.element.slot.kind.startRank, $0.offset) < ($1.element.slot.kind.startRank, $1.offset) }
+      .map(\.element)
+  }
+}

@@ -43,12 +43,15 @@ enum HostTable {
   }()
 
   /// What `find` knows.
-  static let extensions = ["backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id]
+  static let extensions = [
+    "backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, ProposalTable.id,
+  ]
 
   private static func find(_ id: bp_view) -> UnsafeRawPointer? {
     switch id.text {
     case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)
     case FeedTable.id: UnsafeRawPointer(FeedTable.pointer)
+    case ProposalTable.id: UnsafeRawPointer(ProposalTable.pointer)
     case "backplane.observe/1": UnsafeRawPointer(ObserveTable.pointer)
     case "backplane.listener/1": UnsafeRawPointer(ListenerTable.pointer)
     default: nil

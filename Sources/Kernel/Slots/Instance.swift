@@ -31,6 +31,7 @@ final class Instance: @unchecked Sendable {
   private(set) var queries: UnsafePointer<bp_backend_query>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
+  private(set) var service: UnsafePointer<bp_service>?
   /// backplane.state/1, when it has that.
   private(set) var stateTable: UnsafePointer<bp_state>?
   /// `bp_plugin.self`.
@@ -43,8 +44,10 @@ final class Instance: @unchecked Sendable {
   let admissionMax: Atomic<Int>
   /// An export of its state is open.
   let isExporting = Atomic<Bool>(false)
-  /// Threads of a handover that are in it, or on their way.
+  /// Threads of the kernel's that are in it, or on their way: those of a handover, and of notices to a service.
   let stateCalls = Atomic<Int>(0)
+  /// A service has been told that the node serves.
+  let wasToldReady = Atomic<Bool>(false)
   /// The way in for writes, of an instance whose state can move to a successor.
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
@@ -165,6 +168,7 @@ final class Instance: @unchecked Sendable {
       queries = table("backplane.backend.query/1", bp_backend_query.self)
     case .schema: schema = table("backplane.schema/1", bp_schema.self)
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
+    case .service: service = table("backplane.service/1", bp_service.self)
     }
     stateTable = table("backplane.state/1", bp_state.self)
     if let stateTable, Int(stateTable.pointee.format_version) != image.manifest.stateVersion {
@@ -183,6 +187,8 @@ final class Instance: @unchecked Sendable {
       directness.declare(.judge, schema.pointee.judge_mode)
     case .transport:
       if transport == nil { return "backplane.transport/1" }
+    case .service:
+      if service == nil { return "backplane.service/1" }
     }
     return nil
   }
@@ -196,7 +202,7 @@ final class Instance: @unchecked Sendable {
       case .scan: backend?.pointee.scan_mode ?? 0
       case .query: queries?.pointee.mode ?? 0
       case .judge: schema?.pointee.judge_mode ?? 0
-      case .exportState, .importState: BP_MODE_ASYNC
+      case .exportState, .importState, .nodeReady, .nodeEnding: BP_MODE_ASYNC
       }
     }
   }

@@ -3,7 +3,7 @@ import Synchronization
 
 /// The data operations that the kernel counts.
 enum Operation: Int, CaseIterable, Sendable {
-  case apply, read, scan, judge, exportState, importState, query
+  case apply, read, scan, judge, exportState, importState, query, nodeReady, nodeEnding
 
   /// A request's, as against the host's own business with an instance.
   @inline(__always)
@@ -18,6 +18,8 @@ enum Operation: Int, CaseIterable, Sendable {
     case .exportState: "export_state"
     case .importState: "import_state"
     case .query: "query"
+    case .nodeReady: "node_ready"
+    case .nodeEnding: "node_ending"
     }
   }
 }

@@ -27,6 +27,7 @@ final class HostCore: Sendable {
   let slot: String
   let node: any TestNode
   let feed: ScriptedFeed
+  let proposals = ScriptedProposals()
   /// In a probe host extensions answer BP_UNAVAILABLE.
   let isProbe: Bool
   let state: Mutex<State>

@@ -23,8 +23,12 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
       columns.map { $0.uppercased() },
       (answer["slots"]?.array ?? []).map { slot in columns.map { slot[$0]?.cell ?? "-" } })
     for slot in answer["slots"]?.array ?? [] {
-      guard let peer = slot["peer"] else { continue }
-      Output.line(Output.printable("Peer \(slot["name"]?.cell ?? "?"): \(Self.sentence(peer))."))
+      if let peer = slot["peer"] {
+        Output.line(Output.printable("Peer \(slot["name"]?.cell ?? "?"): \(Self.sentence(peer))."))
+      }
+      guard let proposing = slot["proposing"] else { continue }
+      Output.line(
+        Output.printable("Slot \(slot["name"]?.cell ?? "?") may propose a configuration: \(Self.proposal(proposing))"))
     }
     for note in answer["notes"]?.array ?? [] { Output.line(Output.printable("Note: \(note.cell)")) }
   }
@@ -51,6 +55,11 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
       parts.append("pulls: " + counts.joined(separator: ", "))
     }
     return parts.joined(separator: "; ")
+  }
+
+  private static func proposal(_ proposing: JSONValue) -> String {
+    guard proposing["in_place"] == .bool(true) else { return "none is in place." }
+    return "one is in place since \(proposing["at"]?.cell ?? "?") (receipt \(proposing["receipt"]?.cell ?? "?"))."
   }
 
   private static func duration(milliseconds: Int64) -> String {
