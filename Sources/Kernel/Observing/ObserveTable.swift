@@ -30,7 +30,8 @@ enum ObserveTable {
     let report = Health.of(lease.generation)
     for slot in report.slots {
       var name = slot.name
-      var kind = slot.kind
+      // Whoever lists the node's backends does not mean these.
+      var kind = slot.isPeer ? "peer" : slot.kind
       var plugin = slot.plugin
       var version = slot.version
       var scheme = slot.scheme
