@@ -25,6 +25,11 @@ extension Connection {
     send(.nodeList, id, NodeListPayload(call: call, request: request), isUrgent: false)
   }
 
+  /// Asks to be woken at `dueNs` (CLOCK_MONOTONIC).
+  public func sendNodeTimer(_ id: UInt64, dueNs: UInt64) -> Outcome {
+    send(.nodeTimer, id, NumberPayload(value: dueNs), isUrgent: false)
+  }
+
   @discardableResult
   public func sendCancelNode(_ id: UInt64) -> Outcome { send(.cancelNode, id, NoPayload(), isUrgent: true) }
 

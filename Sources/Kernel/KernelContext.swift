@@ -19,6 +19,10 @@ final class KernelContext: Sendable {
   /// Messages that are being judged, by the token of the judgement, so that a validator's reads see them.
   let judgements = Judgements()
 
+  let timers = Timers()
+  /// The node's own operations, counted.
+  let operations = NodeOperations()
+
   /// What is parked while a slot is handed over, and where requests wait that begin meanwhile.
   let lot: ParkingLot
   let door: Door
@@ -50,7 +54,7 @@ final class KernelContext: Sendable {
     self.quarantine = quarantine
     self.log = log
     self.repairs = repairs
-    requests = RequestTable()
+    requests = RequestTable(timers)
     lot = ParkingLot()
     door = Door(lot)
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
