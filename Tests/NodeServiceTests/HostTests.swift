@@ -62,7 +62,8 @@ import Testing
     func replace(_ number: Int) throws {
       try clerk.configure(keys: "isolation: \(place), mode: ticks, word: w\(number)")
       #expect(try node.reloadDirectly(now: ["*"]).outcome == "applied", "\(node.log)")
-      #expect(clerk.comes("1.0.0 ready 0", count: number + 1) && clerk.comes("1.0.0 stop", count: number), "\(node.log)")
+      #expect(
+        clerk.comes("1.0.0 ready 0", count: number + 1) && clerk.comes("1.0.0 stop", count: number), "\(node.log)")
     }
     #expect(clerk.comes("1.0.0 ready 0"), "\(node.log)")
     for number in 1...3 { try replace(number) }

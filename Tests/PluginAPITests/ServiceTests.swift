@@ -63,7 +63,8 @@ private struct Bench {
   let clerk: Clerk
 
   init(_ slot: String, _ configuration: String = "{}") async throws {
-    host = try TestHost(entry: PluginAPITests.clerk.pointer, configuration: configuration, slot: slot, node: node, timers: timers)
+    host = try TestHost(
+      entry: PluginAPITests.clerk.pointer, configuration: configuration, slot: slot, node: node, timers: timers)
     try await host.start()
     clerk = Clerk.clerks.withLock { $0[slot]! }
   }

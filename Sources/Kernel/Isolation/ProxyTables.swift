@@ -94,9 +94,11 @@ enum ProxyTables {
     bp_service(
       size: UInt32(MemoryLayout<bp_service>.size), flags: 0,
       node_ready: facts.wantsReady
-        ? { pointer, call, token in ProxyTables.submit(pointer, token) { $0.sendNotice(.nodeReady, call!, token) } } : nil,
+        ? { pointer, call, token in ProxyTables.submit(pointer, token) { $0.sendNotice(.nodeReady, call!, token) } }
+        : nil,
       node_ending: facts.wantsEnding
-        ? { pointer, call, token in ProxyTables.submit(pointer, token) { $0.sendNotice(.nodeEnding, call!, token) } } : nil
+        ? { pointer, call, token in ProxyTables.submit(pointer, token) { $0.sendNotice(.nodeEnding, call!, token) } }
+        : nil
     )
   }
 

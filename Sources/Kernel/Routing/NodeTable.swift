@@ -119,7 +119,8 @@ enum NodeTable {
   /// A request that is not begun, for its own sake.
   @inline(never)
   private static func refuse<T>(
-    _ caller: Instance, _ operation: NodeOperation, _ completion: bp_completion, _ message: StaticString, as type: T.Type
+    _ caller: Instance, _ operation: NodeOperation, _ completion: bp_completion, _ message: StaticString,
+    as type: T.Type
   ) -> bp_token {
     if caller.slot.kind.isActive { caller.kernel.operations.record(operation, BP_INVALID_ARGUMENT, elapsedNs: 0) }
     Answers.complete(completion, BP_INVALID_ARGUMENT, message, as: type)

@@ -126,6 +126,10 @@ private final class PendingReads: Sendable {
   }
 
   private func end(_ failure: Failure?) {
-    if let failure { continuation.resume(throwing: failure) } else { continuation.resume(returning: answers.withLock { $0 }) }
+    if let failure {
+      continuation.resume(throwing: failure)
+    } else {
+      continuation.resume(returning: answers.withLock { $0 })
+    }
   }
 }

@@ -54,7 +54,9 @@ public final class TestHost: Sendable {
     node: any TestNode = InMemoryNode(), feed: ScriptedFeed = ScriptedFeed(), timers: TestTimers = TestTimers()
   ) throws {
     try TestHost.check(entry.pointee)
-    try self.init(slot: slot, purpose: purpose, node: node, feed: feed, timers: timers) { entry.pointee.create($0, $1, $2) }
+    try self.init(slot: slot, purpose: purpose, node: node, feed: feed, timers: timers) {
+      entry.pointee.create($0, $1, $2)
+    }
     for index in 0..<Int(entry.pointee.kinds_count) {
       let kind = entry.pointee.kinds[index].text
       if "backplane.\(kind)/1".withView({ plugin.pointee.extension(pluginSelf, $0) }) == nil {

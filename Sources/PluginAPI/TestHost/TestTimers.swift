@@ -8,7 +8,8 @@ import Synchronization
 public final class TestTimers: Sendable {
   /// Of one instance.
   public static let instanceTimersMax = 1024
-  private static let mark: bp_token = 1 << 62
+  /// Beside the mark of subscriptions.
+  private static let mark: bp_token = 1 << 63
 
   private struct Timer {
     let core: HostCore
@@ -95,7 +96,7 @@ public final class TestTimers: Sendable {
 
   /// Says whether the token was a timer's of this instance.
   func cancel(_ core: HostCore, _ token: bp_token) -> Bool {
-    guard token >> 62 == 1 else { return false }
+    guard token & TestTimers.mark != 0 else { return false }
     guard state.withLock({ $0.open[token]?.core === core }) else { return true }
     end(token, Failure(code: BP_CANCELLED, "the caller gave the timer up"))
     return true

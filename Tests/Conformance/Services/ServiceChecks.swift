@@ -23,7 +23,9 @@ struct ServiceChecks {
 
   /// Told that the node serves; a failure is an answer, when it says why.
   private func ready(_ host: TestHost) async throws -> String {
-    guard let call = try host.beginNodeReady(deadline: ServiceChecks.noticeLimit) else { return "it does not want to know" }
+    guard let call = try host.beginNodeReady(deadline: ServiceChecks.noticeLimit) else {
+      return "it does not want to know"
+    }
     return try await ended(call, "node_ready")
   }
 
