@@ -18,7 +18,13 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   public var log: Log
   public var isolation = Isolation()
 
-  /// The slots of one kind, in their order: for backends the order of reads.
+  /// Where plugins are looked for: the configured directories, then those of the services that may propose.
+  public var pluginDirectories: [String] { directories.plugins + proposedPluginDirectories }
+
+  /// Of services that may propose; they need not exist.
+  var proposedPluginDirectories: [String] { slots.filter(\.mayPropose).map { directories.proposed(by: $0.name) } }
+
+  /// The slots of one kind, in their order: for backends the order of reads, peers after them.
   public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
 
   /// When a write counts as accepted (b3nd: at least one backend took it).
@@ -41,6 +47,12 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
     public var staging: String
     /// Where the control socket is; recreated at every start.
     public var runtime: String
+
+    /// What the instances of a slot may keep for themselves.
+    func state(of slot: String) -> String { "\(state)/slots/\(slot)" }
+
+    /// Where a service that may propose puts plugin files: looked at like `plugins`, after them, once it is there.
+    func proposed(by slot: String) -> String { state(of: slot) + "/plugins.d" }
 
     /// The control socket: a Unix stream socket of mode 0600.
     public var controlSocket: String { runtime + "/control.sock" }
@@ -224,6 +236,10 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
   public var isolation: IsolationMode?
   /// Bounds of its process; of no effect without one.
   public var processLimits = ProcessLimits()
+  /// It may propose configurations of the node; of the kind service.
+  public var mayPropose = false
+  /// What it is to the node when that is no backend of its own; of a backend slot.
+  public var peer: PeerSettings?
 
   /// What a plugin's process may use. 0: no bound of ours.
   public struct ProcessLimits: Sendable, Equatable, Codable {
@@ -238,6 +254,8 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
     left.name == right.name && left.kind == right.kind && left.plugin == right.plugin
       && left.pluginPath == right.pluginPath && left.scheme == right.scheme && left.order == right.order
       && left.json == right.json && left.isolation == right.isolation && left.processLimits == right.processLimits
+      && left.mayPropose == right.mayPropose
+      && left.peer == right.peer
   }
 
   /// One line without secrets.
@@ -274,6 +292,8 @@ public struct LoadedConfiguration: Sendable {
   /// What to watch for changes: the folders of the file, of its drop-ins and of files that slots took in, absolute. A
   /// folder may not exist yet.
   public let watchedDirectories: [String]
+  /// What services have proposed, as far as it is in there; in the order of their slots.
+  public internal(set) var proposals: [Proposal] = []
 }
 
 /// One line of `config show`.

@@ -148,7 +148,11 @@ enum KernelMetrics {
     metrics.gauge(
       "backplane_slot_behind", help: "1 when the slot missed an acknowledged write.", labels: labels,
       instance.isBehind ? 1 : 0)
-    if instance.backend != nil { addRepair(instance, labels, &metrics) }
+    if let report = instance.kernel.peers.report(of: instance.slot) {
+      PeerMetrics.add(report, labels, &metrics)
+    } else if instance.backend != nil {
+      addRepair(instance, labels, &metrics)
+    }
     metrics.gauge(
       "backplane_calls_in_flight", help: "Calls open in the plugin.", labels: labels,
       Double(instance.inFlight.load(ordering: .relaxed)))

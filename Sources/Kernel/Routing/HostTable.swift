@@ -45,7 +45,7 @@ enum HostTable {
 
   /// What `find` knows.
   static let extensions = [
-    "backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, TimerTable.id,
+    "backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, TimerTable.id, ProposalTable.id,
   ]
 
   private static func find(_ id: bp_view) -> UnsafeRawPointer? {
@@ -53,6 +53,7 @@ enum HostTable {
     case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)
     case FeedTable.id: UnsafeRawPointer(FeedTable.pointer)
     case TimerTable.id: UnsafeRawPointer(TimerTable.pointer)
+    case ProposalTable.id: UnsafeRawPointer(ProposalTable.pointer)
     case "backplane.observe/1": UnsafeRawPointer(ObserveTable.pointer)
     case "backplane.listener/1": UnsafeRawPointer(ListenerTable.pointer)
     default: nil

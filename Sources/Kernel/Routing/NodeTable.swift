@@ -134,7 +134,11 @@ enum NodeTable {
   ) -> (bp_call, parent: WriteRequest?) {
     var header = call?.pointee ?? emptyCall
     let parent = header.parent == 0 ? nil : kernel.judgements.find(header.parent)
-    if let parent, header.deadline_ns == 0 { header.deadline_ns = parent.deadlineNs }
+    if let parent {
+      if header.deadline_ns == 0 { header.deadline_ns = parent.deadlineNs }
+      // Whatever is part of another node's request is another node's.
+      header.flags |= parent.flags & BP_CALL_FORWARDED
+    }
     return (header, parent)
   }
 

@@ -79,6 +79,11 @@ enum ReadPath {
       return read(caller, call, uri, fresh, completion, answered: answered)
     }
     if missed {
+      if lease.withGeneration({ Pull.isWanted(call.flags, $0) }) {
+        let request = ReadRequest(
+          caller, call, uri.bytes, lease, completion, from: .max, missed: true, failure: nil, answered: answered)
+        return End(token: request.start(), code: BP_OK, elapsedNs: 0)
+      }
       Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
       return ended(BP_NOT_FOUND)
     }

@@ -82,6 +82,9 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   var deadlineNs: UInt64 { call.deadlineNs }
 
+  /// BP_CALL_*.
+  var flags: UInt32 { call.header.pointee.flags }
+
   var holding: RequestHolding? {
     var calls: [(instance: Instance, call: MarkedCall)] = []
     if let (judge, _) = openJudgement.withLock({ $0 }) { calls.append((judge, .judge)) }

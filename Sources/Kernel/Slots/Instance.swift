@@ -68,6 +68,8 @@ final class Instance: @unchecked Sendable {
   let logLimit = RateLimit(perSecond: 200)
   /// What its slot has missed of acknowledged writes; of a backend.
   let backlog: Backlog
+  /// What came of asking it for records; of a peer.
+  let pulls: PullRecord?
   /// Writes on their way to a backend that is not direct.
   let applyQueue = ApplyQueue()
   /// It missed an acknowledged write; reads go elsewhere while they can.
@@ -104,6 +106,7 @@ final class Instance: @unchecked Sendable {
     self.kernel = kernel
     lent = Mutex(listeners)
     backlog = kernel.repairs.backlog(slot.name)
+    pulls = slot.peer?.pulls == true ? kernel.peers.record(slot.name) : nil
     admissionMax = Atomic(kernel.inFlightMax.load(ordering: .relaxed))
   }
 

@@ -106,7 +106,8 @@ public final class Arrival: @unchecked Sendable {
     }
     let catalog = world.catalogue(
       PluginCataloguer.Request(
-        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories),
+        extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
         settleMs: node.reload.settleMs, removalGraceMs: 0, now: ["*"]))
     guard let plugin = catalog.plugin(for: slot) else { throw SlotRefusals.missing(slot, catalog) }

@@ -139,7 +139,8 @@ final class Departure {
           predecessors: predecessors + 1, slots: slots,
           missing: published.missing.map {
             UpgradeMessage.Missing(slot: $0.slot.name, plugin: $0.plugin, version: $0.version, reason: $0.reason)
-          }, listeners: listeners, refusedBuilds: reconciler.refusedBuilds, files: reconciler.world.knownFiles)),
+          }, listeners: listeners, refusedBuilds: reconciler.refusedBuilds, files: reconciler.world.knownFiles,
+          proposals: loaded.proposals)),
       descriptors: descriptors + (control.map { [$0] } ?? []))
   }
 

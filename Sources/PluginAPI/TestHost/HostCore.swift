@@ -31,6 +31,7 @@ final class HostCore: Sendable {
   let node: any TestNode
   let feed: ScriptedFeed
   let timers: TestTimers
+  let proposals = ScriptedProposals()
   /// In a probe host extensions answer BP_UNAVAILABLE.
   let isProbe: Bool
   let state: Mutex<State>

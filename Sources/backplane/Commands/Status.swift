@@ -21,7 +21,17 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
     Output.table(
       columns.map { $0.uppercased() },
       (answer["slots"]?.array ?? []).map { slot in columns.map { slot[$0]?.cell ?? "-" } })
+    for slot in answer["slots"]?.array ?? [] {
+      guard let proposing = slot["proposing"] else { continue }
+      Output.line(
+        Output.printable("Slot \(slot["name"]?.cell ?? "?") may propose a configuration: \(Self.proposal(proposing))"))
+    }
     for note in answer["notes"]?.array ?? [] { Output.line(Output.printable("Note: \(note.cell)")) }
+  }
+
+  private static func proposal(_ proposing: JSONValue) -> String {
+    guard proposing["in_place"] == .bool(true) else { return "none is in place." }
+    return "one is in place since \(proposing["at"]?.cell ?? "?") (receipt \(proposing["receipt"]?.cell ?? "?"))."
   }
 
   private static func duration(milliseconds: Int64) -> String {

@@ -1,0 +1,3 @@
+import NodeTesting
+import Testing
+@Test func emptyNode() throws { _ = try TemporaryFolder() }
