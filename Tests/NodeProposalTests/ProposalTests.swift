@@ -59,6 +59,22 @@ import Testing
     #expect(adviser.node.stop() == 0)
   }
 
+  /// Also where it may lose records: what can be handed over is.
+  @Test func whatItChangesHandsItsRecordsOver() throws {
+    let adviser = try AdviserNode(
+      slots: AdviserNode.memory + "\n  other: {kind: backend, url: \"memory://\", order: 1}")
+    try adviser.node.put("mutable://open/a", "1")
+    let birth = try adviser.birth(of: "main")
+    let answer = try adviser.propose(
+      #"{"slots":{"main":{"size_bytes_max":1000000},"other":null}}"#, flags: AdviserNode.losesState)
+    #expect(answer.code == AdviserNode.taken, "\(answer)")
+    #expect(answer.detail?.changes.sorted() == ["main:replaced", "other:removed"], "\(answer)")
+    #expect(answer.detail?.states["main"]?.hasPrefix("moved") == true, "\(answer)")
+    #expect(try adviser.birth(of: "main") != birth)
+    #expect(try adviser.node.read("mutable/open/a").status == 200)
+    #expect(adviser.node.stop() == 0)
+  }
+
   @Test func thatIsNoConfigurationIsToldWithItsPlaces() throws {
     let adviser = try AdviserNode()
     let answer = try adviser.propose(#"{"backends":[{"url":"memory://"},{}],"slots":{"http":{"port":"x"}}}"#)
