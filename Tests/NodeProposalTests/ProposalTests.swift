@@ -6,8 +6,8 @@ import Testing
 @Suite struct AProposal {
   private static let two = #"{"node":{"name":"east"},"backends":[{"url":"memory://"},{"url":"memory://"}]}"#
 
-  @Test func isAppliedOnceAndTold() throws {
-    let adviser = try AdviserNode()
+  @Test(arguments: ["in", "process"]) func isAppliedOnceAndTold(_ isolation: String) throws {
+    let adviser = try AdviserNode(adviser: "may_propose: true, isolation: \(isolation)")
     #expect(try adviser.proposing()?["in_place"] as? Bool == false)
     #expect(try adviser.node.command(["status"]).output.contains("Slot adviser may propose a configuration: none"))
     try adviser.node.put("mutable://open/a", "1")
