@@ -24,7 +24,7 @@ public enum FrameKind: UInt16, Sendable {
   case nodeRead, nodeReadMulti, nodeList, nodeRemove
   /// A subscription to the feed, and credits for one.
   case nodeSubscribe, grantNode
-  case nodeTimer
+  case nodeTimer, nodePropose
 
   // Questions that somebody waits for, each with one `reply`, on a socket of their own.
   case reply = 112
@@ -33,7 +33,7 @@ public enum FrameKind: UInt16, Sendable {
 
 /// What both sides have agreed on.
 public enum Wire {
-  public static let version: UInt32 = 4
+  public static let version: UInt32 = 5
   /// From this size on a frame's payload goes by shared memory.
   public static let sharedFromBytes = 16 << 10
   /// The longest payload that is sent or taken.
@@ -45,5 +45,5 @@ public enum Wire {
 
 /// How the result of a call is laid out.
 public enum ResultShape: UInt32, Sendable {
-  case plain, write, read, scan, verdict, list, query
+  case plain, write, read, scan, verdict, list, query, proposal
 }

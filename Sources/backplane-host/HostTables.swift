@@ -70,6 +70,7 @@ enum HostTables {
     case "backplane.node/1": UnsafeRawPointer(node)
     case "backplane.feed/1": UnsafeRawPointer(feed)
     case "backplane.timer/1": UnsafeRawPointer(timer)
+    case "backplane.proposal/1": UnsafeRawPointer(proposals)
     case "backplane.observe/1": UnsafeRawPointer(observe)
     case "backplane.listener/1": UnsafeRawPointer(listener)
     default: nil
@@ -144,6 +145,23 @@ enum HostTables {
         }
         return HostTables.plugin.nodeCalls.beginTimer(completion) {
           HostTables.plugin.connection.sendNodeTimer($0, dueNs: dueNs)
+        }
+      }))
+
+  nonisolated(unsafe) private static let proposals = constant(
+    bp_proposals(
+      size: UInt32(MemoryLayout<bp_proposals>.size), reserved: 0,
+      propose: { instance, _, proposal, completion in
+        let proposal = proposal!.pointee
+        // The kernel's bound, kept here too: what is larger is not carried there to be refused.
+        guard proposal.json.size <= 1 << 20 else {
+          BareResult.with(
+            .proposal, BP_INVALID_ARGUMENT, "a proposal has at most 1048576 bytes", isRetryable: false
+          ) { completion.complete(completion.context, $0) }
+          return 0
+        }
+        return HostTables.begin(instance, completion, .proposal) {
+          $0.sendNodePropose($1, flags: proposal.flags, json: proposal.json)
         }
       }))
 

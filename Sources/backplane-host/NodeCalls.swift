@@ -136,6 +136,7 @@ enum BareResult {
       case .query: MemoryLayout<bp_query_result>.size
       case .verdict: MemoryLayout<bp_verdict>.size
       case .list: MemoryLayout<bp_list_result>.size
+      case .proposal: MemoryLayout<bp_proposal_result>.size
       }
     withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { raw in
       raw.initializeMemory(as: UInt8.self, repeating: 0)

@@ -318,7 +318,7 @@ import Testing
     if let (_, uris) = ReceivedNodeCall.readMulti(payload) { uris.forEach(look) }
     if let (_, list) = ReceivedNodeCall.list(payload) { look(list.pattern) }
     if let (_, uri) = ReceivedNodeCall.uri(payload) { look(uri) }
-    if let (_, proposal) = ReceivedNodeCall.proposal(payload) { look(proposal.json) }
+    if let proposal = ReceivedNodeCall.proposal(payload) { look(proposal.json) }
     _ = ReceivedNodeCall.item(payload) { look($0.pointee.read.pointee.record.data) }
     _ = ReceivedNodeCall.chunk(payload) { look($0.pointee.bytes) }
     _ = ReceivedReport.log(payload) { _, message, _, _ in look(message) }
@@ -559,11 +559,7 @@ import Testing
   @Test func aProposalAndWhatItCameToArriveAsTheyWereSent() throws {
     let sent = withViews(["{\"node\":{}}", "refused", "{\"id\":3}"]) { views in
       caught { connection in
-        var call = bp_call()
-        call.span_id = 8
-        var proposal = bp_proposal(
-          size: UInt32(MemoryLayout<bp_proposal>.size), flags: BP_PROPOSAL_RETRIES, json: views[0])
-        #expect(connection.sendNodePropose(4, call, &proposal) == .sent)
+        #expect(connection.sendNodePropose(4, flags: BP_PROPOSAL_RETRIES, json: views[0]) == .sent)
         #expect(connection.sendNodeTimer(5, dueNs: .max - 1) == .sent)
         var result = bp_proposal_result()
         result.result = bp_result(
@@ -579,8 +575,8 @@ import Testing
     }
     #expect(sent.map(\.kind) == [.nodePropose, .nodeTimer, .nodeCompleted] && sent.map(\.id) == [4, 5, 4])
     let guarded = GuardedPayload(sizeMax: 4096)
-    let (call, proposal) = try #require(ReceivedNodeCall.proposal(guarded.hold(sent[0].payload)))
-    #expect(call.span_id == 8 && proposal.flags == BP_PROPOSAL_RETRIES && text(proposal.json) == "{\"node\":{}}")
+    let proposal = try #require(ReceivedNodeCall.proposal(guarded.hold(sent[0].payload)))
+    #expect(proposal.flags == BP_PROPOSAL_RETRIES && text(proposal.json) == "{\"node\":{}}")
     #expect(ReceivedNodeCall.number(guarded.hold(sent[1].payload)) == .max - 1)
     var wasCalled = false
     let isSound = ReceivedResult.with(guarded.hold(sent[2].payload), expected: .proposal, message: nil) { raw in

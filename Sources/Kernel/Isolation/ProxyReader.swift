@@ -54,6 +54,12 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
     case .nodeTimer:
       guard let dueNs = ReceivedNodeCall.number(frame.payload) else { return false }
       return forward(frame.id, .plain) { TimerTable.pointer.pointee.after(handle, dueNs, $0) }
+    case .nodePropose:
+      guard let proposal = ReceivedNodeCall.proposal(frame.payload) else { return false }
+      return forward(frame.id, .proposal) { completion in
+        var proposal = proposal
+        return ProposalTable.pointer.pointee.propose(handle, nil, &proposal, completion)
+      }
     case .grantNode:
       guard let credits = ReceivedNodeCall.number(frame.payload) else { return false }
       let token = link.forwardedToken(frame.id)

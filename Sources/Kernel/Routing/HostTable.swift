@@ -52,8 +52,8 @@ enum HostTable {
     switch id.text {
     case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)
     case FeedTable.id: UnsafeRawPointer(FeedTable.pointer)
-    case TimerTable.id: UnsafeRawPointer(TimerTable.pointer)
     case ProposalTable.id: UnsafeRawPointer(ProposalTable.pointer)
+    case TimerTable.id: UnsafeRawPointer(TimerTable.pointer)
     case "backplane.observe/1": UnsafeRawPointer(ObserveTable.pointer)
     case "backplane.listener/1": UnsafeRawPointer(ListenerTable.pointer)
     default: nil

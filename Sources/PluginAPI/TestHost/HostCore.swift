@@ -30,8 +30,8 @@ final class HostCore: Sendable {
   let slot: String
   let node: any TestNode
   let feed: ScriptedFeed
-  let timers: TestTimers
   let proposals = ScriptedProposals()
+  let timers: TestTimers
   /// In a probe host extensions answer BP_UNAVAILABLE.
   let isProbe: Bool
   let state: Mutex<State>

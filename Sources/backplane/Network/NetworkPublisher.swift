@@ -36,10 +36,11 @@ struct NetworkPublisher: Sendable {
     for node in file.manifest.nodes {
       let document = ManagedDocument.config(operatorKey: operatorKey, nodeId: node.nodeId)
       // With the node's own key here it can be seen whether an encrypted configuration is still the same.
-      let reader = node.encryptionKey == nil ? nil : try file.keys.encryption(ServiceName.make(node.name))
+      let recipient = try node.encryptionKey()
+      let reader = recipient == nil ? nil : try file.keys.encryption(ServiceName.make(node.name))
       outcomes.append(
         try await publish(
-          document, node.rawConfiguration, node: node.name, recipient: node.encryptionKey, reader: reader,
+          document, node.rawConfiguration, node: node.name, recipient: recipient, reader: reader,
           signer: keys.signing))
     }
     // It has every configuration in it, so it is as secret as they are.
