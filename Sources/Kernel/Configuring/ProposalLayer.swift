@@ -270,7 +270,8 @@ struct ProposalLayer {
     let keys = ["plugin", "plugin_path"]
     guard let key = keys.first(where: { later[$0] != nil }) else { return }
     if slot[key]?.value.canonicalJSON == later[key]?.value.canonicalJSON { return }
-    let kernelKeys = SlotBuilder.kernelKeys + (slot["kind"]?.value.canonicalJSON == "\"backend\"" ? PeerReader.keys : [])
+    let isBackend = slot["kind"]?.value.canonicalJSON == "\"backend\""
+    let kernelKeys = SlotBuilder.kernelKeys + (isBackend ? PeerReader.keys : [])
     for name in slot.keys where !kernelKeys.contains(name) || keys.contains(name) { slot.remove(name) }
   }
 

@@ -35,7 +35,8 @@ public struct PushReport: Codable, Sendable, Equatable {
     if let reason { parts.append("\(units) messages wait for it: \(reason)") }
     if droppedSinceLevel > 0 {
       parts.append(
-        "its queue was full (push.queue_units_max, push.queue_size_bytes_max) and \(droppedSinceLevel) messages were dropped")
+        "its queue was full (push.queue_units_max, push.queue_size_bytes_max) and \(droppedSinceLevel) messages were dropped"
+      )
     }
     if let problem { parts.append("its queue cannot be kept in files: \(problem)") }
     return parts.joined(separator: "; ")

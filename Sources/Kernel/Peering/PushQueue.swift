@@ -242,7 +242,8 @@ final class PushQueue: Sendable {
       do throws(JournalProblem) {
         let files = try files(&state)
         let found = files.load(names) {
-          log.error("a file of a peer's queue cannot be read, and is left aside", ["slot": slot, "reason": $0.sentence])
+          log.error(
+            "a file of a peer's queue cannot be read, and is left aside", ["slot": slot, "reason": $0.sentence])
         }
         state.firstSequence -= Int64(found.count)
         let first = state.firstSequence
