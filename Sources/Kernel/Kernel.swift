@@ -251,7 +251,8 @@ public final class Kernel: @unchecked Sendable {
     let left = queue.handOver()
     for job in left { ask(done, job) }
     // The others go on until what has begun here has ended; what acts by itself acts there now.
-    reaper.beginQuiescing((reconciler.published?.slots ?? []).filter { $0.service != nil })
+    reaper.beginQuiescing(
+      (reconciler.published?.slots ?? []).filter { $0.service != nil && !Departure.isHandedOverLate($0) })
     for instance in reconciler.published?.slots ?? [] where Departure.isHandedOverLate(instance) {
       _ = reconciler.world.stop(instance)
       try? done.process.channel.send(.start(slot: instance.slot.name))

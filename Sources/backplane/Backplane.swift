@@ -32,9 +32,9 @@ struct Backplane: AsyncParsableCommand {
     version: "backplane 0.1.0",
     subcommands: [
       Serve.self, Reload.self, Rollback.self, Upgrade.self, Status.self, History.self, Backend.self, Generations.self,
-      QuarantineCommand.self, Plugin.self, Schema.self, Config.self, Health.self, Network.self, Receive.self,
-      Read.self, List.self,
-      Delete.self, Send.self, Keys.self, Sign.self, Verify.self, Encrypt.self, Decrypt.self,
+      QuarantineCommand.self, Plugin.self, Schema.self, Config.self, Update.self, NodeCommand.self, Network.self,
+      Health.self, Receive.self, Read.self, List.self, Delete.self, Send.self, Keys.self, Sign.self, Verify.self,
+      Encrypt.self, Decrypt.self,
     ])
 
   fileprivate static func runToExit() async -> Never {

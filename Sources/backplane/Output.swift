@@ -35,9 +35,14 @@ enum Output {
 
   /// Columns padded to their widest cell, with a head.
   static func table(_ head: [String], _ rows: [[String]]) {
+    for line in lines(of: head, rows) { Self.line(line) }
+  }
+
+  /// The lines of such a table.
+  static func lines(of head: [String], _ rows: [[String]]) -> [String] {
     let lines = ([head] + rows).map { $0.map(printable) }
     let widths = head.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
-    for cells in lines {
+    return lines.map { cells in
       var text = ""
       for (column, cell) in cells.enumerated() {
         text += cell
@@ -45,7 +50,7 @@ enum Output {
         if column < cells.count - 1 { text += String(repeating: " ", count: widths[column] - cell.count + 2) }
       }
       while text.last == " " { text.removeLast() }
-      line(text)
+      return text
     }
   }
 

@@ -4,7 +4,8 @@ import Kernel
 
 struct Config: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Check and show the configuration.", subcommands: [ConfigCheck.self, ConfigShow.self])
+    abstract: "Check and show the configuration; write that of managed nodes.",
+    subcommands: [ConfigCheck.self, ConfigShow.self, ConfigSign.self, ConfigPublish.self, ConfigPull.self])
 }
 
 struct ConfigCheck: AsyncParsableCommand, AnswersInJSON {

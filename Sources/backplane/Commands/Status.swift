@@ -15,7 +15,7 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
     }
     let name = answer["node"]?.cell ?? "backplane"
     let health = answer["health"]?.cell ?? "unknown"
-    let uptime = answer["uptime_ms"]?.integer.map { ", up \(Self.duration(milliseconds: $0))" } ?? ""
+    let uptime = answer["uptime_ms"]?.integer.map { ", up \(DurationText.text(milliseconds: $0))" } ?? ""
     Output.line(
       Output.printable("Node \(name) is \(health), generation \(answer["generation"]?.cell ?? "?")\(uptime)."))
     let columns = ["name", "kind", "plugin", "version", "generation", "state", "in_flight"]
@@ -60,15 +60,5 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
   private static func proposal(_ proposing: JSONValue) -> String {
     guard proposing["in_place"] == .bool(true) else { return "none is in place." }
     return "one is in place since \(proposing["at"]?.cell ?? "?") (receipt \(proposing["receipt"]?.cell ?? "?"))."
-  }
-
-  private static func duration(milliseconds: Int64) -> String {
-    let seconds = milliseconds / 1000
-    switch seconds {
-    case ..<60: return "\(seconds) s"
-    case ..<3600: return "\(seconds / 60) min \(seconds % 60) s"
-    case ..<86_400: return "\(seconds / 3600) h \(seconds % 3600 / 60) min"
-    default: return "\(seconds / 86_400) d \(seconds % 86_400 / 3600) h"
-    }
   }
 }

@@ -25,7 +25,7 @@ extension Network {
     func run() async throws {
       let file = try network.load()
       for notice in file.notices { Output.warning(notice) }
-      let outcomes = try await NetworkPublisher(file: file, server: ConfigServer(client: try node.client())).publish()
+      let outcomes = try await NetworkPublisher(file: file, server: DocumentClient(node: try node.client())).publish()
       if output.json {
         Output.line(JSONValue.object(["documents": .array(outcomes.map(\.json))]).text)
       } else {

@@ -65,7 +65,7 @@ struct NetworkFile: Sendable {
   }
 
   /// Whether anything is encrypted: configurations to nodes, and what they say to the operator.
-  var isEncrypted: Bool { manifest.nodes.contains { $0.encryptionKey != nil } }
+  var isEncrypted: Bool { manifest.nodes.contains { $0.encryptionPublicKey != nil } }
 
   // MARK: Running it on one machine or in one compose file
 

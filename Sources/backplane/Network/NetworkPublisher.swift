@@ -26,7 +26,7 @@ struct NetworkPublisher: Sendable {
   }
 
   let file: NetworkFile
-  let server: ConfigServer
+  let server: DocumentClient
 
   /// Every document's outcome, the manifest's last. Throws when the operator's key is missing, or nobody answers.
   func publish() async throws -> [Outcome] {
@@ -36,10 +36,11 @@ struct NetworkPublisher: Sendable {
     for node in file.manifest.nodes {
       let document = ManagedDocument.config(operatorKey: operatorKey, nodeId: node.nodeId)
       // With the node's own key here it can be seen whether an encrypted configuration is still the same.
-      let reader = node.encryptionKey == nil ? nil : try file.keys.encryption(ServiceName.make(node.name))
+      let recipient = try node.encryptionKey()
+      let reader = recipient == nil ? nil : try file.keys.encryption(ServiceName.make(node.name))
       outcomes.append(
         try await publish(
-          document, node.rawConfiguration, node: node.name, recipient: node.encryptionKey, reader: reader,
+          document, node.rawConfiguration, node: node.name, recipient: recipient, reader: reader,
           signer: keys.signing))
     }
     // It has every configuration in it, so it is as secret as they are.
@@ -64,7 +65,7 @@ struct NetworkPublisher: Sendable {
   ) async throws -> Outcome {
     var outcome = Outcome(node: node, uri: document.uri, change: .unchanged, isEncrypted: recipient != nil)
     do {
-      let present = try await server.read(document.uri)
+      let present = try await server.read(document)
       if let present {
         let opened = try? document.open(present.data, decryptionKey: reader)
         if let opened, opened.wasEncrypted == outcome.isEncrypted, Self.isSame(opened.payload, payload) {
@@ -75,7 +76,7 @@ struct NetworkPublisher: Sendable {
         outcome.change = .created
       }
       let message = try document.seal(payload.bytes, signers: [signer], encryptingTo: recipient)
-      try await server.write(message, to: document.uri)
+      _ = try await server.publish(message, at: document)
     } catch let failure as CommandFailure {
       // Nobody answers for the others either.
       if failure.status == .unavailable { throw failure }
@@ -87,8 +88,13 @@ struct NetworkPublisher: Sendable {
   }
 
   private static func isSame(_ left: RawJSON, _ right: RawJSON) -> Bool {
-    guard let text = ConfigServer.signedText(left.bytes) else { return false }
-    return text == ConfigServer.signedText(right.bytes)
+    guard let text = signedText(left) else { return false }
+    return text == signedText(right)
+  }
+
+  /// As a signature sees it: order counts, white space does not.
+  private static func signedText(_ value: RawJSON) -> [UInt8]? {
+    value.withSlice { try? CanonicalText.signing($0) }
   }
 
   /// The names of the members that differ.

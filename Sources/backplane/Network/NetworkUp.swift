@@ -65,7 +65,7 @@ struct RunnerBuild: Sendable {
   private let state: String
   private let plugins: [String]
   private let executable: String
-  private let server: ConfigServer
+  private let server: DocumentClient
 
   init(_ options: Network.Up) throws {
     let working = FileManager.default.currentDirectoryPath
@@ -82,7 +82,7 @@ struct RunnerBuild: Sendable {
     if executable.hasSuffix(" (deleted)") { executable = String(executable.dropLast(10)) }
     self.executable = executable
     plugins = try Self.plugins(options.plugins.map(absolute), working: working, executable: executable)
-    server = ConfigServer(client: try NodeClient(url: configURL, timeoutSeconds: 30))
+    server = DocumentClient(node: try NodeClient(url: configURL, timeoutSeconds: 30))
     // What is wrong is said before anything is started.
     let file = try NetworkFile(path: path, keys: keys)
     for notice in file.notices { Output.warning(notice) }
@@ -100,8 +100,22 @@ struct RunnerBuild: Sendable {
     LocalRunner.Settings(
       executable: executable, configServer: startsConfigServer ? configServer : nil, manifestFile: path,
       stopTimeoutMs: stopTimeoutMs,
-      awaitConfigServer: { [self] in try await server.waitUntilHealthy(timeoutMs: 60_000) },
+      awaitConfigServer: { [self] in try await waitUntilHealthy() },
       publish: { [self] in try await publish() })
+  }
+
+  private static let startTimeoutMs = 60_000
+
+  private func waitUntilHealthy() async throws {
+    let deadline = ContinuousClock.now + .milliseconds(Self.startTimeoutMs)
+    while true {
+      if let response = try? await server.node.send(.GET, "/api/v1/health"), response.status == 200 { return }
+      guard ContinuousClock.now < deadline else {
+        throw CommandFailure(
+          .unavailable, "the config server at \(configURL) is not healthy after \(Self.startTimeoutMs) ms.")
+      }
+      try await Task.sleep(for: .milliseconds(50))
+    }
   }
 
   private func services(_ file: NetworkFile) throws -> ComposeNetwork {

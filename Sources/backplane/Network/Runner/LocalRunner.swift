@@ -82,7 +82,9 @@ final class LocalRunner {
         beginStop()
       default: break
       }
-    case .configServerIsReady: publish()
+    case .configServerIsReady:
+      isPublishing = false
+      publish()
     case .published(let plans):
       isPublishing = false
       guard !isStopping else { return }
@@ -155,9 +157,10 @@ final class LocalRunner {
         add(plan)
         continue
       }
-      guard service.plan != plan else { continue }
+      let mustRestart = service.isUnwanted || service.plan.mustRestart(for: plan)
+      service.isUnwanted = false
       service.plan = plan
-      guard service.isRunning else { continue }
+      guard mustRestart, service.isRunning else { continue }
       service.isRestarting = true
       service.terminate(afterMs: settings.stopTimeoutMs)
     }
@@ -205,7 +208,7 @@ final class LocalRunner {
 
   private func publish() {
     guard !isStopping else { return }
-    if isPublishing, phase != .starting {
+    if isPublishing {
       mustPublishAgain = true
       return
     }
