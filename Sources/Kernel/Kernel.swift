@@ -534,7 +534,7 @@ public final class Kernel: @unchecked Sendable {
   private func endSlots(pushingUntilNs deadlineNs: UInt64) {
     let last = context.ring.acquireAdmitted()
     reconciler.shutDown()
-    context.peers.end(last, untilNs: deadlineNs)
+    context.peers.end(context, last, untilNs: deadlineNs)
   }
 
   private func shutDownParts() {

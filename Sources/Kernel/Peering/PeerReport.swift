@@ -60,6 +60,12 @@ public struct PullReport: Codable, Sendable, Equatable {
   }
 }
 
+/// What was counted of a peer.
+struct PeerCounts: Codable, Sendable {
+  var push: [UInt64]
+  var pull: [UInt64]
+}
+
 /// What a slot is as a peer, in `backplane status`.
 public struct PeerReport: Codable, Sendable, Equatable {
   public var direction: String

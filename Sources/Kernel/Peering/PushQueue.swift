@@ -287,6 +287,22 @@ final class PushQueue: Sendable {
 
   // MARK: What it says of itself
 
+  /// For the process that takes this one's place.
+  var counts: [UInt64] {
+    [
+      pushed.load(ordering: .relaxed), dropped.load(ordering: .relaxed), refused.load(ordering: .relaxed),
+      retried.load(ordering: .relaxed),
+    ]
+  }
+
+  func add(_ counts: [UInt64]) {
+    guard counts.count == 4 else { return }
+    pushed.add(counts[0], ordering: .relaxed)
+    dropped.add(counts[1], ordering: .relaxed)
+    refused.add(counts[2], ordering: .relaxed)
+    retried.add(counts[3], ordering: .relaxed)
+  }
+
   var report: PushReport {
     state.withLock { state in
       let oldest = (state.taken.values.map(\.timestampMs) + (state.waiting.first.map { [$0.timestampMs] } ?? [])).min()
