@@ -201,7 +201,8 @@ private struct Seeded: RandomNumberGenerator {
     var inFlight: [Int64: Set<[UInt8]>] = [:]
     var sent: [[UInt8]: Int64] = [:]
     for sequence in 1...3_000 as ClosedRange<Int64> {
-      let uris = Set((0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8.random(in: 0..<20, using: &random)] })
+      let uris = Set(
+        (0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8.random(in: 0..<20, using: &random)] })
       order.enter(sequence, uris)
       waiting[sequence] = uris
       for (candidate, uris) in waiting.sorted(by: { $0.key < $1.key }) where inFlight.count < 8 {
@@ -218,7 +219,9 @@ private struct Seeded: RandomNumberGenerator {
         order.leave(done, inFlight.removeValue(forKey: done)!)
       }
     }
-    for (sequence, uris) in inFlight.merging(waiting, uniquingKeysWith: { $0.union($1) }) { order.leave(sequence, uris) }
+    for (sequence, uris) in inFlight.merging(waiting, uniquingKeysWith: { $0.union($1) }) {
+      order.leave(sequence, uris)
+    }
     #expect(order.isEmpty)
   }
 
