@@ -67,6 +67,8 @@ let libraries: [Target] = [
   .target(
     name: "MessageEncryption", dependencies: ["MessageCrypto", "JSONText"] + crypto,
     path: "Libraries/MessageEncryption", swiftSettings: swift6),
+  .target(
+    name: "ComposeText", dependencies: ["MessageCrypto"], path: "Libraries/ComposeText", swiftSettings: swift6),
   // The documents by which a node is managed: what the service and the operator's commands share.
   .target(
     name: "ManagedNode", dependencies: ["JSONText", "MessageCrypto", "MessageEncryption"],
@@ -87,6 +89,7 @@ let kernel: [Target] = [
     name: "Kernel",
     dependencies: [
       "URIText", "ListQuery", "SystemShims", "IsolationWire", "SodiumShim", boundary,
+      .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Configuration", package: "swift-configuration"), .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
@@ -95,7 +98,8 @@ let kernel: [Target] = [
     name: "backplane",
     dependencies: [
       pluginAPI, pluginTestHost,
-      "Kernel", "Conformance", "JSONText", "ManagedNode", "MessageCrypto", "MessageEncryption", "RuleBook",
+      "Kernel", "Conformance", "JSONText", "MessageCrypto", "MessageEncryption", "RuleBook", "ComposeText",
+      "ManagedNode", "SystemShims",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
     ]
       + nio,
@@ -175,6 +179,10 @@ let transports: [Target] =
       path: "Plugins/Transports/WebSocket/Entry", swiftSettings: swift6, linkerSettings: pluginLinkerSettings),
   ]
 
+let services: [Target] = plugin(
+  "ManagedService", at: "Plugins/Services/Managed",
+  dependencies: ["ManagedNode", "MessageCrypto", "JSONText", asyncHTTPClient, nioTLS] + nio)
+
 // A product too: `backplane plugin check` runs it.
 let conformance: [Target] = [
   .target(name: "HeapShim", path: "Tests/HeapShim"),
@@ -198,6 +206,10 @@ let tests: [Target] = [
     name: "MessageCryptoTests", dependencies: ["VectorTesting", "MessageCrypto", "JSONText"], swiftSettings: swift6),
   .testTarget(
     name: "MessageEncryptionTests", dependencies: ["VectorTesting", "MessageEncryption", "MessageCrypto", "JSONText"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "ComposeTextTests",
+    dependencies: ["VectorTesting", "ComposeText", "MessageCrypto", .product(name: "Yams", package: "Yams")],
     swiftSettings: swift6),
   .testTarget(
     name: "ManagedNodeTests",
@@ -244,6 +256,14 @@ let tests: [Target] = [
     dependencies: [
       "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
+  // An HTTP server that means no good.
+  .target(name: "HostileTesting", dependencies: nio, path: "Tests/HostileTesting", swiftSettings: swift6),
+  .testTarget(
+    name: "ManagedServiceTests",
+    dependencies: [
+      "VectorTesting", "HostileTesting", "ManagedService", "ManagedNode", "MessageCrypto",
+      "JSONText", pluginAPI, nioTLS,
+    ] + nio, swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
     swiftSettings: swift6),
@@ -328,6 +348,11 @@ let nodeTests: [Target] = [
     name: "NodeIsolationTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
     swiftSettings: swift6),
   .testTarget(
+    name: "NodeServiceTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], exclude: ["Plugins"],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeProposalTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeWebSocketTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeReloadTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
@@ -346,9 +371,21 @@ let nodeTests: [Target] = [
   .testTarget(
     name: "NodeHTTPBackendTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
+    name: "NodePeerTests", dependencies: ["NodeTesting", "backplane", "backplane-host"], swiftSettings: swift6),
+  .testTarget(
     name: "NodeMongoDBTests", dependencies: ["NodeTesting", "MongoWireServer", "backplane"], swiftSettings: swift6),
   .testTarget(
     name: "NodeCompositionTests", dependencies: ["NodeTesting", "ServerTesting", "backplane"], swiftSettings: swift6),
+  .testTarget(
+    name: "NodeManagedTests",
+    dependencies: [
+      "NodeTesting", "HostileTesting", "ManagedNode", "MessageCrypto", "JSONText", "backplane", "backplane-host",
+    ],
+    swiftSettings: swift6),
+  .testTarget(
+    name: "NodeNetworkTests",
+    dependencies: ["NodeTesting", "ServerTesting", "MessageCrypto", "backplane", "backplane-host"],
+    swiftSettings: swift6),
   .testTarget(name: "UpgradeTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(name: "PitfallTests", dependencies: ["NodeTesting", "backplane"], swiftSettings: swift6),
   .testTarget(
@@ -403,6 +440,7 @@ let package = Package(
     pluginLibrary("backplane-schema-b3nd", "B3ndSchema"),
     pluginLibrary("backplane-transport-http", "HTTPTransport"),
     pluginLibrary("backplane-transport-websocket", "WebSocketTransport"),
+    pluginLibrary("backplane-service-managed", "ManagedService"),
   ],
   dependencies: [
     .package(path: "Sources/PluginAPI"),
@@ -417,6 +455,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + conformance + tests + simulation + nodeTests
+  targets: libraries + kernel + backends + schemas + transports + services + conformance + tests + simulation + nodeTests
     + benchmarks
 )

@@ -17,7 +17,7 @@ public final class Kernel: @unchecked Sendable {
   private let reloadingNs: BeatTime
   private let reconciler: Reconciler
   private let startedMs = Clock.wallMs()
-  private let reread: @Sendable () throws -> LoadedConfiguration
+  private let reread: @Sendable ([Proposal]) throws -> LoadedConfiguration
   private let watches = Mutex<Watches>(Watches())
   private let last = Mutex<LoadedConfiguration?>(nil)
   private let notifier: ServiceManager
@@ -46,14 +46,14 @@ public final class Kernel: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - configuration: what to run.
-  ///   - reread: gives the configuration anew for each reload; any thread.
+  ///   - reread: gives the configuration anew for each reload, with what services have proposed; any thread.
   ///   - probeExecutable: an executable whose main calls `ProbeChild.main` for `ProbeChild.argument`; the running one
   ///     unless a test says otherwise.
   ///   - servesControl: opens the control socket.
   ///   - arrival: a node that runs and whose place this one is to take.
   /// - Throws: `StartFailure` with everything that was refused; nothing is left running.
   public init(
-    _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration,
+    _ configuration: LoadedConfiguration, reread: @escaping @Sendable ([Proposal]) throws -> LoadedConfiguration,
     probeExecutable: String? = nil, servesControl: Bool = true,
     arrival: Arrival? = nil
   ) throws {
@@ -67,7 +67,8 @@ public final class Kernel: @unchecked Sendable {
     // Before anything else: a plugin that crashed the node is known before its file is loaded again.
     (marks, pastNotes) = Kernel.lookBack(directories.state, quarantine, configuration.node.quarantinePolicy, log)
     context = KernelContext(
-      log: log, repairs: RepairRegistry(directory: directories.state + "/repair"), quarantine: quarantine)
+      log: log, repairs: RepairRegistry(directory: directories.state + "/repair"),
+      peers: PeerRegistry(directory: directories.state + "/peers"), quarantine: quarantine)
     repairer = Repairer(context)
     self.reread = reread
     ServiceManager.isSilent.store(arrival != nil, ordering: .releasing)
@@ -99,6 +100,7 @@ public final class Kernel: @unchecked Sendable {
     }
     last.withLock { $0 = configuration }
     context.repairs.begin(repairer)
+    context.peers.begin(context)
     startQueue()
     if servesControl { control = try ControlServer(path: directories.controlSocket, kernel: self) }
     notifier.ready(status: "generation \(context.ring.currentNumber)")
@@ -111,6 +113,8 @@ public final class Kernel: @unchecked Sendable {
       return hints
     }
     for trigger in early ?? [] { queue.hint(trigger) }
+    context.proposals.open { [queue = queue!] in queue.propose($0) }
+    if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
   }
 
   // MARK: Taking the place of another process
@@ -123,9 +127,10 @@ public final class Kernel: @unchecked Sendable {
     let running: LoadedConfiguration
     do throws(Refusal) {
       let (welcome, descriptors) = try arrival.begin(configuration)
+      let read = welcome.proposals.isEmpty ? configuration : (try? reread(welcome.proposals)) ?? configuration
       running = LoadedConfiguration(
-        node: welcome.node, values: configuration.values, warnings: configuration.warnings, files: configuration.files,
-        watchedDirectories: configuration.watchedDirectories)
+        node: welcome.node, values: read.values, warnings: read.warnings, files: read.files,
+        watchedDirectories: read.watchedDirectories, proposals: welcome.proposals)
       context.apply(welcome.node)
       context.versions.take(lane: welcome.versionLane)
       commit = try arrival.take(welcome, descriptors, context, world) { instances throws(Refusal) in
@@ -154,8 +159,12 @@ public final class Kernel: @unchecked Sendable {
     keep(receipt)
     ServiceManager.isSilent.store(false, ordering: .releasing)
     notifier.ready(status: "generation \(generation.number): taken over from the process before")
+    ServiceNotice.tellReady(generation.slots, timeoutMs: running.node.reload.startTimeoutMs)
     // Until then the process before writes to its journals, and repairs.
-    arrival.committed(receipt, context) { [context, repairer] in context.repairs.begin(repairer) }
+    arrival.committed(receipt, context) { [context, repairer] in
+      context.repairs.begin(repairer)
+      context.peers.begin(context)
+    }
     // What has changed since, or could not be taken there.
     queue.hint(Reconciler.pluginsTrigger, afterMs: commit.isReloadComing ? Kernel.comingReloadMs : 100)
   }
@@ -241,8 +250,10 @@ public final class Kernel: @unchecked Sendable {
     }
     let left = queue.handOver()
     for job in left { ask(done, job) }
-    for instance in reconciler.published?.slots ?? []
-    where instance.transport != nil && instance.image.manifest.handover == .stopThenStart {
+    // The others go on until what has begun here has ended; what acts by itself acts there now.
+    reaper.beginQuiescing(
+      (reconciler.published?.slots ?? []).filter { $0.service != nil && !Departure.isHandedOverLate($0) })
+    for instance in reconciler.published?.slots ?? [] where Departure.isHandedOverLate(instance) {
       _ = reconciler.world.stop(instance)
       try? done.process.channel.send(.start(slot: instance.slot.name))
     }
@@ -262,6 +273,7 @@ public final class Kernel: @unchecked Sendable {
       request = ["command": "rollback"].merging(asked.slots.map { ["slots": $0] } ?? [:]) { $1 }
       waiting = [asked.promise]
     case .upgrade(let asked): return asked.promise.set(done.receipt)
+    case .propose(let pending): return pending.answerElsewhere(.departed)
     case .tick: return
     }
     guard !waiting.isEmpty, let path = last.withLock({ $0?.node.directories.controlSocket }) else { return }
@@ -291,7 +303,7 @@ public final class Kernel: @unchecked Sendable {
     let hardNs = Clock.monotonicNs() + UInt64(reload?.drainHardMs ?? 300_000) * 1_000_000
     // Whoever came before still uses what is here.
     _ = arrival?.isAlone.get(untilNs: hardNs)
-    reconciler.shutDown()
+    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(Kernel.pushGraceMs) * 1_000_000)
     _ = reaper.drain(untilNs: hardNs + UInt64(Kernel.endGraceMs) * 1_000_000)
     control?.waitUntilAnswered(untilNs: hardNs)
     shutDownParts()
@@ -344,7 +356,7 @@ public final class Kernel: @unchecked Sendable {
   ) -> Receipt? {
     if now.isEmpty, let node = last.withLock({ $0?.node }) {
       PluginCataloguer.awaitSettled(
-        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, extraPaths: node.slots.compactMap(\.pluginPath),
         settleMs: node.reload.settleMs)
     }
     return queue.reload(trigger, now: now, losesState: losesState, retries: retries)
@@ -381,6 +393,7 @@ public final class Kernel: @unchecked Sendable {
       asked.promise.set(
         reconciler.rollBack(Reconciler.RollbackRequest(trigger: "control", slots: asked.slots)))
     case .upgrade(let asked): asked.promise.set(upgrade(Kernel.upgradeTrigger, asked.executable))
+    case .propose(let pending): propose(pending)
     case .tick: _ = reconciler.judgeTrials()
     }
     if isDeparted { return 0 }
@@ -388,18 +401,45 @@ public final class Kernel: @unchecked Sendable {
   }
 
   private func reload(_ asked: ReloadQueue.Asked, notes: [String]) -> Receipt {
-    notifier.reloading()
-    let loaded = Result { try reread() }
-    let receipt = reconciler.reconcile(
+    let loaded = Result { try reread(reconciler.configuration?.proposals ?? []) }
+    return reconcile(
       Reconciler.Request(
         trigger: asked.triggers.joined(separator: ", "), configuration: loaded, now: asked.now,
         losesState: asked.losesState, retries: asked.retries, notes: notes))
+  }
+
+  /// What a service has proposed, and its answer.
+  private func propose(_ pending: PendingProposal) {
+    guard !pending.isAnswered else { return }
+    let run = ProposalRun(pending: pending, reconciler: reconciler, reread: reread)
+    switch run.begin() {
+    case .refused(let answer): pending.answerElsewhere(answer)
+    case .stale(let answer):
+      queue.hint(Reconciler.configurationTrigger)
+      pending.answerElsewhere(answer)
+    case .request(var request, let isOwnFault):
+      reconciler.mayWantUpgrade = ProcessOrigin.current != nil
+      var receipt = reconcile(request)
+      if reconciler.isUpgradeWanted {
+        let upgraded = upgrade(Kernel.imageLimitTrigger, nil)
+        if isDeparted { return pending.answerElsewhere(.departed) }
+        reconciler.mayWantUpgrade = false
+        request.notes += upgraded.refusals.map(\.message)
+        receipt = reconcile(request)
+      }
+      pending.answerElsewhere(run.answer(receipt, wasTaken: reconciler.wasTaken, isOwnFault: isOwnFault))
+    }
+  }
+
+  private func reconcile(_ request: Reconciler.Request) -> Receipt {
+    notifier.reloading()
+    let receipt = reconciler.reconcile(request)
     if reconciler.isUpgradeWanted { return receipt }
     if let recheckMs = reconciler.recheckMs { queue.hint(Reconciler.pluginsTrigger, afterMs: recheckMs) }
     if let configuration = reconciler.configuration {
       last.withLock { $0 = configuration }
       watchdog.apply(configuration.node.watchdog)
-      watch(configuration, besides: wantedDirectories(loaded))
+      watch(configuration, besides: wantedDirectories(request.configuration))
     }
     notifier.ready(status: "generation \(receipt.generation): \(receipt.outcome.rawValue)")
     return receipt
@@ -426,9 +466,9 @@ public final class Kernel: @unchecked Sendable {
         watches = Watches()
       }
     }
-    let named = configuration.node.directories.plugins + configuration.watchedDirectories
+    let named = configuration.node.pluginDirectories + configuration.watchedDirectories
     let directories = named + wanted.filter { !named.contains($0) }
-    let plugins = Set(configuration.node.directories.plugins)
+    let plugins = Set(configuration.node.pluginDirectories)
     watches.withLock { watches in
       guard watches.directories != directories else { return }
       watches.watch?.stop()
@@ -449,6 +489,9 @@ public final class Kernel: @unchecked Sendable {
   /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
   private static let idleGraceMs = 1000
 
+  /// How long what waits for peers in memory is still sent.
+  private static let pushGraceMs = 2000
+
   /// How much longer than its drain the end of a node may take; half of it is for what the drain left running.
   private static let endGraceMs = 4000
 
@@ -468,18 +511,30 @@ public final class Kernel: @unchecked Sendable {
       finishDeparture()
       return true
     }
+    let beginNs = Clock.monotonicNs()
+    let deadlineNs = beginNs + UInt64(timeoutMs) * 1_000_000
+    // Everything still serves.
+    ServiceNotice.tellEnding(
+      reconciler.published?.slots ?? [], untilNs: beginNs + UInt64(timeoutMs / 4) * 1_000_000)
     control?.shutDown()
     control = nil
-    let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
+    let timeoutMs = timeoutMs - Int((Clock.monotonicNs() - beginNs) / 1_000_000)
     // No successor serves here: idle connections need not be kept for long.
     reaper.apply(
       Reaper.Limits(
         drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2,
         cancelGraceMs: timeoutMs / 4))
-    reconciler.shutDown()
+    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(min(timeoutMs / 4, Kernel.pushGraceMs)) * 1_000_000)
     let isClean = reaper.drain(untilNs: deadlineNs)
     shutDownParts()
     return isClean
+  }
+
+  /// Everything that is published retires, peers last: what waits for them in memory is sent as long as they take it.
+  private func endSlots(pushingUntilNs deadlineNs: UInt64) {
+    let last = context.ring.acquireAdmitted()
+    reconciler.shutDown()
+    context.peers.end(last, untilNs: deadlineNs)
   }
 
   private func shutDownParts() {
@@ -606,9 +661,11 @@ public final class Kernel: @unchecked Sendable {
 
   public func receipts(last count: Int) -> [Receipt] { history.receipts(last: count) }
 
-  /// The operator says that a backend's data is good as it is.
+  /// The operator says that a backend's data is good as it is, or that a peer needs nothing of what waits for it.
   public func acceptBehind(slot: String) -> Bool {
-    guard context.repairs.accept(slot) else { return false }
+    let isDropped = context.peers.accept(slot)
+    if isDropped { context.log.notice("what waited for a peer has been dropped", ["slot": slot]) }
+    guard context.repairs.accept(slot) else { return isDropped }
     context.log.notice("a backend that was behind has been accepted as it is", ["slot": slot])
     return true
   }
@@ -632,16 +689,22 @@ public final class Kernel: @unchecked Sendable {
     }
     defer { context.ring.release(lease) }
     let health = Health.of(lease.generation)
+    let proposing = proposing()
     let slots = zip(lease.generation.slots, health.slots).map { instance, health in
       Status.Slot(
         name: instance.slot.name, kind: instance.slot.kind.rawValue, plugin: instance.image.id,
         version: instance.image.version, content: instance.image.contentHash,
         generation: instance.bornGeneration.load(ordering: .relaxed), state: Health.name(health.state),
         message: health.message, inFlight: instance.inFlight.load(ordering: .relaxed),
-        ports: instance.listeners.mapValues(\.port), repair: instance.isBehind ? instance.backlog.report : nil)
+        ports: instance.listeners.mapValues(\.port), repair: instance.isBehind ? instance.backlog.report : nil,
+        proposing: proposing[instance.slot.name], peer: context.peers.report(of: instance.slot))
     }
     notes += context.repairs.reports.filter { lease.generation.instance(slot: $0.slot) == nil }.map {
       "no slot '\($0.slot)' serves, and its repair journal has \($0.report.units) writes for it; "
+        + "`backplane backend accept \($0.slot)` drops them"
+    }
+    notes += context.peers.reports.filter { queue in !lease.generation.pushQueues.contains { $0.slot == queue.slot } }.map {
+      "no peer '\($0.slot)' is pushed to, and \($0.report.units) messages wait for it; "
         + "`backplane backend accept \($0.slot)` drops them"
     }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
@@ -652,6 +715,21 @@ public final class Kernel: @unchecked Sendable {
       uptimeMs: Clock.wallMs() - startedMs, slots: slots, notes: notes, upgrades: upgrades,
       feed: context.feed.isActive ? context.feed.status : nil)
   }
+
+  /// The slots that may propose a configuration, and what is in place of theirs.
+  private func proposing() -> [String: Status.Slot.Proposing] {
+    guard let loaded = last.withLock({ $0 }) else { return [:] }
+    var proposing: [String: Status.Slot.Proposing] = [:]
+    for slot in loaded.node.slots where slot.mayPropose {
+      let proposal = loaded.proposals.first { $0.slot == slot.name }
+      proposing[slot.name] = Status.Slot.Proposing(
+        isInPlace: proposal != nil, receipt: proposal?.receipt, at: proposal?.at)
+    }
+    return proposing
+  }
+
+  /// What `backplane config show --running` shows: the values that the node runs with, and where they came from.
+  public func values() -> [EffectiveValue] { last.withLock { $0?.values ?? [] } }
 
   /// Writes to the log what `status` shows, for when nobody can ask over the control socket. Any thread.
   public func logStatus() {
@@ -690,9 +768,29 @@ public final class Kernel: @unchecked Sendable {
       public var ports: [String: Int]
       /// Of a backend that is behind.
       public var repair: RepairReport?
+      /// Of a service that may propose a configuration.
+      public var proposing: Proposing?
+
+      /// What a service has proposed.
+      public struct Proposing: Codable, Sendable, Equatable {
+        /// False: nothing, or nothing that was taken.
+        public var isInPlace: Bool
+        /// Of the reload that took it.
+        public var receipt: UInt64?
+        /// When it was taken: UTC, ISO 8601.
+        public var at: String?
+
+        enum CodingKeys: String, CodingKey {
+          case receipt, at
+          case isInPlace = "in_place"
+        }
+      }
+
+      /// Of a peer.
+      public var peer: PeerReport?
 
       enum CodingKeys: String, CodingKey {
-        case name, kind, plugin, version, content, generation, state, message, ports, repair
+        case name, kind, plugin, version, content, generation, state, message, ports, repair, proposing, peer
         case inFlight = "in_flight"
       }
     }

@@ -7,6 +7,7 @@ final class KernelContext: Sendable {
   let requests: RequestTable
   let log: KernelLog
   let repairs: RepairRegistry
+  let peers: PeerRegistry
   /// Of writes to several backends.
   let writeOrder: WriteOrder
   /// Accepted messages, for whoever subscribes.
@@ -18,6 +19,12 @@ final class KernelContext: Sendable {
   let workers: WorkerPool
   /// Messages that are being judged, by the token of the judgement, so that a validator's reads see them.
   let judgements = Judgements()
+  /// Configurations that services propose, on their way to the reload thread.
+  let proposals = ProposalDesk()
+
+  let timers = Timers()
+  /// The node's own operations, counted.
+  let operations = NodeOperations()
 
   /// What is parked while a slot is handed over, and where requests wait that begin meanwhile.
   let lot: ParkingLot
@@ -46,11 +53,15 @@ final class KernelContext: Sendable {
   /// Writes that a backend missed though they were acknowledged.
   let missedWrites = Atomic<UInt64>(0)
 
-  init(log: KernelLog, repairs: RepairRegistry, quarantine: Quarantine = Quarantine(directory: "")) {
+  init(
+    log: KernelLog, repairs: RepairRegistry, peers: PeerRegistry = PeerRegistry(directory: ""),
+    quarantine: Quarantine = Quarantine(directory: "")
+  ) {
+    self.peers = peers
     self.quarantine = quarantine
     self.log = log
     self.repairs = repairs
-    requests = RequestTable()
+    requests = RequestTable(timers)
     lot = ParkingLot()
     door = Door(lot)
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)
@@ -75,6 +86,7 @@ final class KernelContext: Sendable {
     }
     repairs.journalSizeBytesMax.store(node.repair.journalSizeBytesMax, ordering: .relaxed)
     repairs.batchUnitsMax.store(node.repair.batchUnitsMax, ordering: .relaxed)
+    peers.apply(node.slots, log)
     feed.apply(FeedSettings(node.feed))
   }
 
@@ -89,6 +101,9 @@ final class KernelContext: Sendable {
     requests.shutDown(untilNs: deadlineNs)
     if !feed.shutDown(untilNs: deadlineNs) {
       log.error("the feed's thread is left behind: a plugin's call on it did not come back")
+    }
+    if !peers.shutDown(untilNs: deadlineNs) {
+      log.error("a thread that sends to a peer is left behind: a plugin's call on it did not come back")
     }
     if !repairs.shutDown(untilNs: deadlineNs) {
       log.error("a repair is left behind: a plugin's call on its thread did not come back")

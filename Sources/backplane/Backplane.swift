@@ -10,6 +10,8 @@ enum EntryPoint {
     if CommandLine.arguments.dropFirst().first == ProbeChild.argument { ProbeChild.main() }
     if CommandLine.arguments.dropFirst().first == Shepherd.argument { Shepherd.main() }
     if CommandLine.arguments.dropFirst().first == PluginCheckChild.argument { PluginCheckChild.main() }
+    if CommandLine.arguments.dropFirst().first == Leash.argument { Leash.main() }
+    if CommandLine.arguments.dropFirst().prefix(2) == ["network", "up"] { ProcessSetup.block() }
     if CommandLine.arguments.contains("serve") {
       ProcessOrigin.remember()
       ProcessSetup.block()
@@ -30,8 +32,8 @@ struct Backplane: AsyncParsableCommand {
     version: "backplane 0.1.0",
     subcommands: [
       Serve.self, Reload.self, Rollback.self, Upgrade.self, Status.self, History.self, Backend.self, Generations.self,
-      QuarantineCommand.self, Plugin.self, Schema.self, Config.self, Update.self,
-      NodeCommand.self, Receive.self, Read.self, List.self, Delete.self, Send.self, Keys.self, Sign.self, Verify.self,
+      QuarantineCommand.self, Plugin.self, Schema.self, Config.self, Update.self, NodeCommand.self, Network.self,
+      Health.self, Receive.self, Read.self, List.self, Delete.self, Send.self, Keys.self, Sign.self, Verify.self,
       Encrypt.self, Decrypt.self,
     ])
 

@@ -23,6 +23,10 @@ struct ConfigurationOptions: ParsableArguments {
   var schema: String?
 
   @Option(
+    name: .long, help: ArgumentHelp("Where the node's configuration is: managed mode (CONFIG_URL).", valueName: "url"))
+  var configURL: String?
+
+  @Option(
     name: .long, parsing: .singleValue,
     help: ArgumentHelp("A folder to look for plugins in, repeatable.", valueName: "directory"))
   var plugins: [String] = []
@@ -51,6 +55,7 @@ struct ConfigurationOptions: ParsableArguments {
     flags.backendURLs = backend
     flags.corsOrigin = corsOrigin
     flags.schemaModule = schema
+    flags.configURL = configURL
     flags.pluginDirectories = plugins
     flags.stateDirectory = state
     flags.runtimeDirectory = runtime

@@ -27,9 +27,10 @@ enum KernelHooks {
     var detail: String
   }
 
-  /// Runs the node until it is told to end. `reread` gives the configuration anew for a reload; any thread.
+  /// Runs the node until it is told to end. `reread` gives the configuration anew for a reload, with what services
+  /// have proposed; any thread.
   static func serve(
-    _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration
+    _ configuration: LoadedConfiguration, reread: @escaping @Sendable ([Proposal]) throws -> LoadedConfiguration
   ) async throws {
     try await NodeRun.run(configuration, reread: reread)
   }

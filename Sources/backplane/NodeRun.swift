@@ -6,7 +6,7 @@ import Synchronization
 /// second one ends at once. In a process whose place another has taken all of them are for that one.
 enum NodeRun {
   static func run(
-    _ configuration: LoadedConfiguration, reread: @escaping @Sendable () throws -> LoadedConfiguration
+    _ configuration: LoadedConfiguration, reread: @escaping @Sendable ([Proposal]) throws -> LoadedConfiguration
   ) async throws {
     try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
       // A thread of its own: neither the start nor the wait for the end may hold a thread of Swift's pool.
@@ -15,7 +15,7 @@ enum NodeRun {
   }
 
   private static func serve(
-    _ configuration: LoadedConfiguration, _ reread: @escaping @Sendable () throws -> LoadedConfiguration
+    _ configuration: LoadedConfiguration, _ reread: @escaping @Sendable ([Proposal]) throws -> LoadedConfiguration
   ) throws {
     let signals = NodeSignals()
     Foundation.Thread.detachNewThread { signals.receive() }

@@ -160,6 +160,31 @@ extension HTTPTests {
       }
     }
 
+    @Test func clientsBehindAProxyThatSendsForwarded() async throws {
+      try await withTransport({
+        $0.rateLimit = RateLimitKeys(requestsPerSecond: 0.001, burst: 1, by: nil, clientsMax: nil)
+        $0.trustedProxies = ["127.0.0.0/8", "2001:db8::/32"]
+        $0.clientAddressHeader = "Forwarded"
+      }) { fixture in
+        let client = try fixture.client()
+        func status(_ lines: String...) throws -> Int {
+          try client.get("/api/v1/schema", lines.map { "Forwarded: \($0)\r\n" }.joined()).status
+        }
+        #expect(try status("for=192.0.2.1") == 200)
+        #expect(try status(#"proto=https;For="192.0.2.1:4711";by=_me"#) == 429)
+        #expect(try status("for=198.51.100.1, for=192.0.2.1") == 429)
+        #expect(try status("for=192.0.2.1", #"for=198.51.100.7, for="[2001:db8::5]", for=127.0.0.2"#) == 200)
+        #expect(try status(#"for="[2001:db9::1]:80""#) == 200)
+        #expect(try status(#"for="[2001:db9::2]""#) == 429)
+        // The other header is the client's own.
+        #expect(try client.get("/api/v1/schema", "X-Forwarded-For: 192.0.2.77\r\n").status == 200)
+        #expect(try client.get("/api/v1/schema", "X-Forwarded-For: 192.0.2.78\r\n").status == 429)
+        // Of what is malformed nothing is believed: it is the proxy's.
+        #expect(try status(#"for="x, for=192.0.2.79"#) == 429)
+        #expect(try status("for=192.0.2.80, for=unknown") == 429)
+      }
+    }
+
     @Test func theTableOfClientsIsBounded() {
       let limiter = RateLimiter(requestsPerSecond: 1, burst: 3, clientsMax: 100)
       func key(_ number: Int) -> ClientKey { ClientKey(IPAddress(v4: UInt32(number))) }
@@ -205,7 +230,7 @@ extension HTTPTests {
         {"name":"b","allow":["all"]},{"name":"c","token":"secret-secret-12","allow":[]},
         {"name":"d","token":"secret-secret-12","allow":[]}],"anonymous":["dance"],
         "origins":["https://app.example/","app"],"rate_limit":{"burst":0,"by":"name","clients_max":0},
-        "trusted_proxies":["10.0.0.0/99"],"http2_streams_max":0,"http2_answers_size_bytes_max":1,
+        "trusted_proxies":["10.0.0.0/99"],"client_address_header":"via","http2_streams_max":0,"http2_answers_size_bytes_max":1,
         "tls":{"certificate_file":"relative.pem","minimum_version":"1.1","handshake_timeout_ms":0,
         "certificate_check_interval_ms":1}}
         """
@@ -217,8 +242,8 @@ extension HTTPTests {
         "/tokens/0/name", "/tokens/0/token", "/tokens/0/allow/1", "/tokens/1", "/tokens/2/name", "/tokens/2/sha256",
         "/tokens/2/allow", "/tokens/3", "/tokens/5", "/anonymous/0", "/origins/0", "/origins/1",
         "/rate_limit/requests_per_second", "/rate_limit/burst", "/rate_limit/by", "/rate_limit/clients_max",
-        "/trusted_proxies/0", "/http2_streams_max", "/http2_answers_size_bytes_max", "/tls/certificate_file",
-        "/tls/private_key_file", "/tls/minimum_version", "/tls/handshake_timeout_ms",
+        "/trusted_proxies/0", "/client_address_header", "/http2_streams_max", "/http2_answers_size_bytes_max",
+        "/tls/certificate_file", "/tls/private_key_file", "/tls/minimum_version", "/tls/handshake_timeout_ms",
         "/tls/certificate_check_interval_ms",
       ]
       #expect(Set(expected).subtracting(pointers) == [])
@@ -226,6 +251,9 @@ extension HTTPTests {
       #expect(problems.allSatisfy { !$0.message.contains("secret-") && !$0.message.isEmpty })
       let unused = try Self.decode(#"{"trusted_proxies":["10.0.0.0/8"]}"#)
       #expect(throws: ConfigurationErrors.self) { try unused.limits() }
+      let unread = try Self.decode(
+        #"{"rate_limit":{"requests_per_second":1},"client_address_header":"forwarded"}"#)
+      #expect(throws: ConfigurationErrors.self) { try unread.limits() }
       // Nothing asked for is nothing to look at.
       #expect(try Self.decode("{}").limits().access == nil)
     }

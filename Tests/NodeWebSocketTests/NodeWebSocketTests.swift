@@ -6,7 +6,7 @@ import Testing
 @Suite struct NodeWebSocketTests {
   private static let plugins = BuiltProducts.bundled + ["transport-websocket"]
 
-  private static func node(_ webSocketPort: Int) throws -> NodeProcess {
+  private static func node(_ webSocketPort: Int, _ isolation: String) throws -> NodeProcess {
     try NodeProcess(
       plugins: plugins,
       configuration: """
@@ -16,10 +16,12 @@ import Testing
             url: "memory://"
           http:
             loops: 1
+            isolation: \(isolation)
           live:
             kind: transport
             plugin: org.backplane.websocket
             port: \(webSocketPort)
+            isolation: \(isolation)
         """)
   }
 
@@ -27,9 +29,9 @@ import Testing
     #"{"id":\#(id),"type":"receive","payload":{"tx":["mutable://open/\#(path)",\#(data)]}}"#
   }
 
-  @Test func bothPortsCarryEveryType() throws {
+  @Test(arguments: ["in", "process"]) func bothPortsCarryEveryType(_ isolation: String) throws {
     let port = FreePort.find()
-    let node = try Self.node(port)
+    let node = try Self.node(port, isolation)
     for (port, path) in [(node.port, "/api/v1/ws"), (port, "/")] {
       let client = try WebSocketClient(port: port, path: path)
       func ask(_ type: String, _ payload: String) throws -> JSONValue? {
@@ -60,9 +62,13 @@ import Testing
   }
 
   /// A subscriber that is told to go, connects again and says where it was misses nothing, and hears nothing twice.
-  @Test func observersGoOnAcrossAReloadOfTheTransport() throws {
+  @Test(arguments: ["in", "process"]) func observersGoOnAcrossAReloadOfTheTransport(_ isolation: String) throws {
     let node = try NodeProcess(
-      plugins: Self.plugins, environment: ["BACKPLANE_RELOAD_WATCH": "false", "BACKPLANE_RELOAD_SETTLE_MS": "0"])
+      plugins: Self.plugins,
+      configuration: """
+        reload: {watch: false, settle_ms: 0}
+        slots: {memory: {kind: backend, url: "memory://"}, http: {kind: transport, isolation: \(isolation)}}
+        """)
     var observer = try WebSocketClient(port: node.port)
     let begin = try #require(
       JSONValue(try observer.ask(#"{"id":1,"type":"observe","payload":{"uri":"mutable://open/seen"}}"#)))
@@ -97,6 +103,88 @@ import Testing
     #expect(again["data"]?["gap"] == nil, "\(again)")
     try take(until: 9)
     #expect(seen == Array(0..<9))
+  }
+
+  private static func observe(_ uri: String, after place: String? = nil) -> String {
+    let after = place.map { #","after":"\#($0)""# } ?? ""
+    return #"{"id":1,"type":"observe","payload":{"uri":"\#(uri)"\#(after)}}"#
+  }
+
+  /// Whoever observes what is seldom written comes back to a busy node without being told of a gap that was none.
+  @Test func aQuietObserverKeepsItsPlace() throws {
+    let node = try NodeProcess(
+      plugins: Self.plugins,
+      configuration: """
+        feed: {records_max: 40}
+        slots: {memory: {kind: backend, url: "memory://"}, http: {kind: transport}}
+        """)
+    var observer = try WebSocketClient(port: node.port)
+    let begin = try #require(JSONValue(try observer.ask(Self.observe("mutable://open/quiet"))))
+    let first = try #require(begin["data"]?["place"]?.string)
+    func position(_ place: String) -> Int { Int(place.split(separator: "-").last ?? "", radix: 16) ?? 0 }
+    for index in 0..<200 { #expect(try node.put("mutable://open/busy/\(index)", "1").status == 200) }
+    var place = first
+    while position(place) < position(first) + 190 {
+      let event = try #require(JSONValue(try observer.readText()))
+      #expect(event["uri"] == nil && event["gap"] == nil && event["subscription"]?.double == 1, "\(event)")
+      place = try #require(event["place"]?.string)
+    }
+    try observer.sendClose(1000)
+    _ = try observer.readClose()
+    observer = try WebSocketClient(port: node.port)
+    let again = try #require(JSONValue(try observer.ask(Self.observe("mutable://open/quiet", after: place))))
+    #expect(again["success"] == .bool(true) && again["data"]?["gap"] == nil, "\(again)")
+    let late = try #require(
+      JSONValue(try WebSocketClient(port: node.port).ask(Self.observe("mutable://open/quiet", after: first))))
+    #expect(late["data"]?["gap"] == .bool(true), "\(late)")
+    #expect(try node.put("mutable://open/quiet/a", "2").status == 200)
+    let event = try #require(JSONValue(try observer.readText()))
+    #expect(event["uri"]?.string == "mutable://open/quiet/a" && event["gap"] == nil, "\(event)")
+    #expect(node.stop() == 0)
+  }
+
+  /// When the node goes on in another process an observer is told to go, and in the new process that its place is
+  /// another's: from there on it misses nothing.
+  @Test(arguments: ["in", "process"]) func observersComeBackAfterAnUpgrade(_ isolation: String) throws {
+    let node = try NodeProcess(
+      plugins: Self.plugins,
+      configuration: """
+        reload: {watch: false, probation_ms: 0, drain_soft_ms: 3000}
+        slots: {memory: {kind: backend, url: "memory://"}, http: {kind: transport, isolation: \(isolation)}}
+        """)
+    var observer = try WebSocketClient(port: node.port)
+    _ = try observer.ask(Self.observe("mutable://open/seen"))
+    #expect(try node.put("mutable://open/seen/a", "1").status == 200)
+    let event = try #require(JSONValue(try observer.readText()))
+    let place = try #require(event["place"]?.string)
+    #expect(event["uri"]?.string == "mutable://open/seen/a")
+    let receipt = try node.upgrade()
+    #expect(receipt.outcome == "applied", "\(receipt) \(node.log)")
+    let closed = #expect(throws: WebSocketClient.Closed.self) {
+      // It may be told first that the subscription is over.
+      while true {
+        let last = try observer.readText()
+        #expect(last.contains(#""ended":true"#), "\(last)")
+      }
+    }
+    #expect(closed?.code == 1001, "\(node.log)")
+    observer = try WebSocketClient(port: node.port)
+    let again = try #require(JSONValue(try observer.ask(Self.observe("mutable://open/seen", after: place))))
+    #expect(again["data"]?["gap"] == .bool(true), "\(again)")
+    #expect(again["data"]?["place"]?.string?.split(separator: "-").first != place.split(separator: "-").first)
+    // What the old process still took is a gap here; then everything is heard.
+    var number = 0
+    var isHeard = false
+    while !isHeard, number < 100 {
+      number += 1
+      #expect(try node.put("mutable://open/seen/b", "\(number)").status == 200)
+      let next = try #require(JSONValue(try observer.readText()))
+      isHeard = next["uri"] != nil
+      #expect(next["gap"] == (isHeard ? nil : .bool(true)), "\(next)")
+      if isHeard { #expect(next["data"]?.double == Double(number), "\(next)") }
+    }
+    #expect(isHeard)
+    #expect(node.stop() == 0, "\(node.log)")
   }
 
   /// Every request either was answered, or its connection was closed with 1001 before it was accepted: then it had no

@@ -116,6 +116,7 @@ final class SimulatedNode: @unchecked Sendable {
       receipts += 1
       asked.promise.set(receipt)
     case .upgrade: preconditionFailure("nothing in a simulation asks for another process")
+    case .propose: preconditionFailure("nothing in a simulation proposes a configuration")
     case .tick:
       if let receipt = reconciler.judgeTrials() {
         invariants.reloaded(receipt, before, wasPublished: wasPublished)

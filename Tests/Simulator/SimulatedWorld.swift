@@ -118,8 +118,9 @@ final class SimulatedWorld: ReloadWorld {
 
   func cancelCalls(of instance: Instance) { step("cancel the calls") { real.cancelCalls(of: instance) } }
 
-  func quiesceTransports(of generation: Generation) {
-    step("quiesce the transports") { real.quiesceTransports(of: generation) }
+  func tellReady(_ instances: [Instance], timeoutMs: Int) { real.tellReady(instances, timeoutMs: timeoutMs) }
+  func quiesceActive(of generation: Generation) {
+    step("quiesce the transports") { real.quiesceActive(of: generation) }
   }
 
   func apply(_ reload: NodeConfiguration.Reload) { real.apply(reload) }

@@ -16,7 +16,8 @@ public struct ManagedConfiguration: Equatable, Sendable {
   }
 
   public struct Backend: Equatable, Sendable {
-    public enum Kind: String, CaseIterable, Sendable { case memory, postgresql, mongodb, http }
+    /// `sqlite` is none of the reference's types, which alone the rule's text names.
+    public enum Kind: String, CaseIterable, Sendable { case memory, postgresql, mongodb, http, sqlite }
 
     public var type: Kind
     /// Never empty; may hold a password.

@@ -25,6 +25,8 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
   case `extension` = 20
   case grant = 21
   case query = 22
+  case nodeReady = 23
+  case nodeEnding = 24
 
   /// As an operator reads it.
   var name: String {
@@ -51,6 +53,8 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
     case .extension: "extension"
     case .grant: "grant"
     case .query: "query"
+    case .nodeReady: "node_ready"
+    case .nodeEnding: "node_ending"
     }
   }
 
@@ -63,6 +67,8 @@ enum MarkedCall: UInt8, CaseIterable, Sendable {
     case .judge: self = .judge
     case .exportState: self = .exportState
     case .importState: self = .importState
+    case .nodeReady: self = .nodeReady
+    case .nodeEnding: self = .nodeEnding
     }
   }
 }

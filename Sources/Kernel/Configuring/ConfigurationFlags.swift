@@ -10,6 +10,8 @@ public struct ConfigurationFlags: Sendable, Equatable {
   public var corsOrigin: String?
   /// `--schema FILE`: a schema plugin.
   public var schemaModule: String?
+  /// `--config-url URL`: where the node's configuration is; the rest of managed mode is in the environment.
+  public var configURL: String?
   /// `--plugins DIRECTORY`, repeatable; empty means not given.
   public var pluginDirectories: [String] = []
   /// `--state DIRECTORY`.

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Loads the configuration of a node from all its layers:
-/// defaults < `backplane.yaml` < `conf.d/*.yaml` < environment < flags.
+/// defaults < `backplane.yaml` < `conf.d/*.yaml` < environment < flags < what services have proposed.
 public enum ConfigurationLoader {
   /// Reads, merges and checks. Reads files and nothing else: no directory is made, no plugin looked for.
   ///
@@ -9,13 +9,16 @@ public enum ConfigurationLoader {
   ///   - flags: what the command line says.
   ///   - environment: the variables; empty ones count as not set.
   ///   - workingDirectory: absolute; relative paths of flags and environment are relative to it.
+  ///   - proposals: what services of this node have proposed. Those whose slot may not propose (any more) are left out,
+  ///     with a warning.
   /// - Throws: every problem there is, at most 100, each with its place.
   ///
   /// Any thread; blocks on file reads. Call it again for a reload: files and secrets are read anew.
   public static func load(
     flags: ConfigurationFlags = ConfigurationFlags(),
     environment: [String: String],
-    workingDirectory: String
+    workingDirectory: String,
+    proposals: [Proposal] = []
   ) throws(ConfigurationError) -> LoadedConfiguration {
     var problems = ProblemList()
     var warnings: [ConfigurationProblem] = []
@@ -33,18 +36,29 @@ public enum ConfigurationLoader {
     layers.append(
       .environment(environment, workingDirectory: workingDirectory, problems: &problems, warnings: &warnings))
     layers.append(.flags(flags, workingDirectory: workingDirectory, problems: &problems))
-    let settings = ScalarSettings(layers: layers)
+    var settings = ScalarSettings(layers: layers)
     let directories = directories(settings, problems: &problems)
 
     let secrets = Secrets(environment: environment, stateDirectory: directories.state)
     let backendsOverridden = applyOverrides(
       flags, environment, to: &slots, secrets: secrets, workingDirectory: workingDirectory, problems: &problems,
       warnings: &warnings)
-    var builder = SlotBuilder(secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory)
+    var builder = SlotBuilder(
+      secrets: secrets, fileBase: fileBase, workingDirectory: workingDirectory,
+      slotDirectory: directories.state(of:))
+    var names = backendsOverridden ? nil : settings.winning(SettingCatalog.byKey["node.backends"]!)
+    let documents = documents(proposals, slots, problems: &problems, warnings: &warnings)
+    var laid: [Proposal] = []
+    if !documents.isEmpty {
+      let layer = ProposalLayer(
+        documents, secrets: secrets, base: builder.base(of:), stateDirectory: directories.state(of:),
+        pluginDirectories: directories.plugins + ProposalLayer.proposingSlots(slots).map(directories.proposed(by:)))
+      settings = ScalarSettings(layers: layers + [layer.settings(problems: &problems)])
+      laid = layer.lay(over: &slots, names: names, problems: &problems)
+      names = nil
+    }
     let built = builder.build(slots.slots, problems: &problems)
-    let ordered = SlotOrdering.order(
-      built, names: backendsOverridden ? nil : settings.winning(SettingCatalog.byKey["node.backends"]!),
-      mapping: slots.slots, problems: &problems)
+    let ordered = SlotOrdering.order(built, names: names, mapping: slots.slots, problems: &problems)
     checkDrain(settings, problems: &problems)
     let watchedDirectories = watched(files, builder.included)
     do throws(ConfigurationError) {
@@ -67,7 +81,25 @@ public enum ConfigurationLoader {
     return LoadedConfiguration(
       node: node, values: EffectiveValue.list(settings, directories: directories, slots: slots.slots, order: ordered),
       warnings: warnings, files: files.documents.map(\.absolutePath) + builder.included.files,
-      watchedDirectories: watchedDirectories)
+      watchedDirectories: watchedDirectories, proposals: laid)
+  }
+
+  /// The proposals that count, in the order of their slots.
+  private static func documents(
+    _ proposals: [Proposal], _ slots: SlotLayers, problems: inout ProblemList,
+    warnings: inout [ConfigurationProblem]
+  ) -> [ProposalDocument] {
+    guard !proposals.isEmpty else { return [] }
+    let slots = ProposalLayer.proposingSlots(slots)
+    for proposal in proposals where !slots.contains(proposal.slot) {
+      warnings.append(
+        ConfigurationProblem(
+          .proposal(slot: proposal.slot, pointer: ""),
+          "It is left out: no slot \(proposal.slot) of the kind service with `may_propose: true` is configured."))
+    }
+    return slots.compactMap { name in
+      proposals.first { $0.slot == name }.flatMap { ProposalDocument($0, problems: &problems) }
+    }
   }
 
   /// The folders of what was read, each once.
@@ -122,6 +154,9 @@ public enum ConfigurationLoader {
     }
     if let schema = override(flags.schemaModule, "--schema", "SCHEMA_MODULE") {
       slots.setSchemaModule(schema, problems: &problems)
+    }
+    if let url = override(flags.configURL, "--config-url", "CONFIG_URL") {
+      slots.setManaged(url, environment: environment, problems: &problems)
     }
     let backends = flags.backendURLs.isEmpty ? nil : flags.backendURLs.joined(separator: ",")
     guard let list = override(backends, "--backend", "BACKEND_URL") else {

@@ -8,14 +8,19 @@ public enum ConfigurationOrigin: Sendable, Hashable, Codable, CustomStringConver
   case environment(name: String)
   /// A flag of the command line, with its dashes.
   case flag(name: String)
+  /// What a service has proposed, with its place there as a JSON pointer; empty for the proposal as a whole.
+  case proposal(slot: String, pointer: String)
 
-  /// `default`, `file backplane.yaml:12`, `env PORT` or `flag --port`: the words `config show` prints.
+  /// `default`, `file backplane.yaml:12`, `env PORT`, `flag --port` or `proposal of slot managed at /backends/0/url`: the
+  /// words `config show` prints.
   public var description: String {
     switch self {
     case .builtIn: "default"
     case .file(let path, let line): line > 0 ? "file \(path):\(line)" : "file \(path)"
     case .environment(let name): "env \(name)"
     case .flag(let name): "flag \(name)"
+    case .proposal(let slot, let pointer):
+      pointer.isEmpty ? "proposal of slot \(slot)" : "proposal of slot \(slot) at \(pointer)"
     }
   }
 }

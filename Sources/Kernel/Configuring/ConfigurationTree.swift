@@ -31,6 +31,12 @@ indirect enum ConfigurationValue: Sendable {
     case .mapping: "a mapping"
     }
   }
+
+  /// Likewise, of what ought to be a URL and is none: where its password stands nobody can say.
+  var foundForURL: String {
+    guard case .text(let text) = self, text.contains("@") else { return found }
+    return "a text that is none (not shown: it may hold a password)"
+  }
 }
 
 /// Keys in the order of the file; a key stands once.

@@ -18,7 +18,13 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
   public var log: Log
   public var isolation = Isolation()
 
-  /// The slots of one kind, in their order: for backends the order of reads.
+  /// Where plugins are looked for: the configured directories, then those of the services that may propose.
+  public var pluginDirectories: [String] { directories.plugins + proposedPluginDirectories }
+
+  /// Of services that may propose; they need not exist.
+  var proposedPluginDirectories: [String] { slots.filter(\.mayPropose).map { directories.proposed(by: $0.name) } }
+
+  /// The slots of one kind, in their order: for backends the order of reads, peers after them.
   public func slots(of kind: SlotConfiguration.Kind) -> [SlotConfiguration] { slots.filter { $0.kind == kind } }
 
   /// When a write counts as accepted (b3nd: at least one backend took it).
@@ -41,6 +47,12 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
     public var staging: String
     /// Where the control socket is; recreated at every start.
     public var runtime: String
+
+    /// What the instances of a slot may keep for themselves.
+    func state(of slot: String) -> String { "\(state)/slots/\(slot)" }
+
+    /// Where a service that may propose puts plugin files: looked at like `plugins`, after them, once it is there.
+    func proposed(by slot: String) -> String { state(of: slot) + "/plugins.d" }
 
     /// The control socket: a Unix stream socket of mode 0600.
     public var controlSocket: String { runtime + "/control.sock" }
@@ -182,8 +194,24 @@ public struct NodeConfiguration: Sendable, Equatable, Codable {
 /// Equality is what a reload goes by: equal slots keep their instance. It leaves `origins` out, so moving a line in the
 /// file replaces nothing, and takes `json` in with secrets resolved, so a rotated password replaces the instance.
 public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConvertible, CustomReflectable {
-  /// The kinds this kernel has slots for.
-  public enum Kind: String, Sendable, CaseIterable, Codable { case backend, schema, transport }
+  /// The kinds this kernel has slots for, in the order in which they are started.
+  public enum Kind: String, Sendable, CaseIterable, Codable {
+    case backend, schema, transport, service
+
+    /// Requests of clients lead to calls of it: they hold it by their lease, and wait while it changes places.
+    var takesCalls: Bool { self == .backend || self == .schema }
+    /// It acts by itself, beside the requests: it is quiesced as soon as another has taken its place.
+    var isActive: Bool { !takesCalls }
+    /// Started one after the other in this order. Transports accept as soon as they have started, and a service may use
+    /// all that serves.
+    var startRank: Int {
+      switch self {
+      case .backend, .schema: 0
+      case .transport: 1
+      case .service: 2
+      }
+    }
+  }
 
   /// `[a-z][a-z0-9_-]*`, at most 63 bytes.
   public let name: String
@@ -208,6 +236,10 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
   public var isolation: IsolationMode?
   /// Bounds of its process; of no effect without one.
   public var processLimits = ProcessLimits()
+  /// It may propose configurations of the node; of the kind service.
+  public var mayPropose = false
+  /// What it is to the node when that is no backend of its own; of a backend slot.
+  public var peer: PeerSettings?
 
   /// What a plugin's process may use. 0: no bound of ours.
   public struct ProcessLimits: Sendable, Equatable, Codable {
@@ -222,6 +254,8 @@ public struct SlotConfiguration: Sendable, Equatable, Codable, CustomStringConve
     left.name == right.name && left.kind == right.kind && left.plugin == right.plugin
       && left.pluginPath == right.pluginPath && left.scheme == right.scheme && left.order == right.order
       && left.json == right.json && left.isolation == right.isolation && left.processLimits == right.processLimits
+      && left.mayPropose == right.mayPropose
+      && left.peer == right.peer
   }
 
   /// One line without secrets.
@@ -258,6 +292,8 @@ public struct LoadedConfiguration: Sendable {
   /// What to watch for changes: the folders of the file, of its drop-ins and of files that slots took in, absolute. A
   /// folder may not exist yet.
   public let watchedDirectories: [String]
+  /// What services have proposed, as far as it is in there; in the order of their slots.
+  public internal(set) var proposals: [Proposal] = []
 }
 
 /// One line of `config show`.

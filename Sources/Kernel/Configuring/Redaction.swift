@@ -48,7 +48,7 @@ public enum Redaction {
 
   static let secretWords = [
     "password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key", "secret_key",
-    "access_key", "credential", "credentials",
+    "access_key", "credential", "credentials", "private_key_pem", "private_key_hex",
   ]
 
   private static func firstSeparator(in text: Substring) -> Substring.Index? {

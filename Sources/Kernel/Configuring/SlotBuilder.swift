@@ -2,20 +2,23 @@
 /// kernel's keys are checked, and those the kernel acts on (`url`, and `port` of a transport).
 struct SlotBuilder {
   /// Keys of a slot that are the kernel's; everything else goes to the plugin.
-  static let kernelKeys = ["kind", "plugin", "plugin_path", "order", "isolation", "limits"]
+  static let kernelKeys = ["kind", "plugin", "plugin_path", "order", "isolation", "limits", "may_propose"]
   static let slotsMax = 256
 
   let secrets: Secrets
   /// What relative paths are relative to: values of files, and others.
   let fileBase: String
   let workingDirectory: String
+  /// The state directory of a slot: of what its service proposes.
+  let slotDirectory: (String) -> String
   /// What placeholders took in so far.
   private(set) var included = IncludedFiles()
 
-  init(secrets: Secrets, fileBase: String, workingDirectory: String) {
+  init(secrets: Secrets, fileBase: String, workingDirectory: String, slotDirectory: @escaping (String) -> String) {
     self.secrets = secrets
     self.fileBase = fileBase
     self.workingDirectory = workingDirectory
+    self.slotDirectory = slotDirectory
   }
 
   /// Every slot that is right; what is wrong is in `problems`.
@@ -56,8 +59,12 @@ struct SlotBuilder {
     let order = order(slot, pointer, problems: &problems)
     let isolation = isolation(slot, pointer, problems: &problems)
     let processLimits = processLimits(slot, pointer, problems: &problems)
+    let mayPropose = mayPropose(slot, kind, pointer, problems: &problems)
+    // Other kinds may give these keys a meaning of their own.
+    let peer = kind == .backend ? PeerReader(slot: slot, pointer: pointer).read(problems: &problems) : nil
+    let ownKeys = Self.kernelKeys + (kind == .backend ? PeerReader.keys : [])
     var resolved = ConfigurationMapping()
-    for item in slot.entries where !Self.kernelKeys.contains(item.key) {
+    for item in slot.entries where !ownKeys.contains(item.key) {
       resolved.set(item.key, item.node, keyOrigin: item.keyOrigin)
     }
     let shown = resolved
@@ -84,6 +91,8 @@ struct SlotBuilder {
       redactedJSON: ConfigurationValue.mapping(shown).redacted(key: "").canonicalJSON, origins: origins)
     configuration.isolation = isolation
     configuration.processLimits = processLimits
+    configuration.mayPropose = mayPropose
+    configuration.peer = peer
     return configuration
   }
 
@@ -143,6 +152,23 @@ struct SlotBuilder {
     return nil
   }
 
+  private func mayPropose(
+    _ slot: ConfigurationMapping, _ kind: SlotConfiguration.Kind?, _ pointer: String, problems: inout ProblemList
+  ) -> Bool {
+    guard let node = slot["may_propose"] else { return false }
+    guard case .boolean(let value) = node.value else {
+      problems.add(
+        node.origin, pointer: pointer + "/may_propose", "The value must be true or false, but is \(node.value.found).")
+      return false
+    }
+    if value, let kind, kind.rawValue != ProposalDocument.serviceKind {
+      problems.add(
+        node.origin, pointer: pointer + "/may_propose",
+        "Only a service can propose a configuration, and this slot is a \(kind.rawValue). Take the key out.")
+    }
+    return value
+  }
+
   private func processLimits(
     _ slot: ConfigurationMapping, _ pointer: String, problems: inout ProblemList
   ) -> SlotConfiguration.ProcessLimits {
@@ -197,7 +223,7 @@ struct SlotBuilder {
       // Other kinds may give `url` a meaning of their own.
       guard kind == .backend else { return nil }
       // What a secret's file holds is not shown, not even to say that it is wrong.
-      let found = asWritten["url"]?.value.found ?? "something else"
+      let found = asWritten["url"]?.value.foundForURL ?? "something else"
       problems.add(
         node.origin, pointer: pointer + "/url", "The value must be a URL (scheme://…), but is \(found).")
       return nil
@@ -272,8 +298,12 @@ struct SlotBuilder {
     }
   }
 
-  private func base(of origin: ConfigurationOrigin) -> String {
-    if case .file = origin { fileBase } else { workingDirectory }
+  func base(of origin: ConfigurationOrigin) -> String {
+    switch origin {
+    case .file: fileBase
+    case .proposal(let slot, _): slotDirectory(slot)
+    default: workingDirectory
+    }
   }
 
   static func isName(_ name: String) -> Bool {

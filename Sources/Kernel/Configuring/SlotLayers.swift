@@ -47,13 +47,20 @@ struct SlotLayers {
     }
   }
 
+  /// The names of backend slots that are no peers: what the list of BACKEND_URL takes the place of.
+  private var ownBackends: [String] {
+    names(of: .backend).filter { name in
+      if case .mapping(let slot)? = slots[name]?.value { slot["peer"] == nil } else { true }
+    }
+  }
+
   /// The names of the slots that say they are of `kind`, in the order of the files.
-  func names(of kind: SlotConfiguration.Kind) -> [String] {
-    slots.entries.compactMap { entry in
-      guard case .mapping(let slot) = entry.node.value, case .text(let text)? = slot["kind"]?.value,
-        text == kind.rawValue
-      else { return nil }
-      return entry.key
+  func names(of kind: SlotConfiguration.Kind) -> [String] { names(ofKind: kind.rawValue) }
+
+  func names(ofKind kind: String) -> [String] {
+    slots.keys.filter { name in
+      guard case .text(let text)? = value("kind", of: name)?.value else { return false }
+      return text == kind
     }
   }
 
@@ -161,7 +168,7 @@ struct SlotLayers {
     }
     guard schemes.count == urls.count else { return }
     let names = BackendURLs.slotNames(schemes: schemes)
-    let replaced = self.names(of: .backend).filter { !names.contains($0) }
+    let replaced = ownBackends.filter { !names.contains($0) }
     if !replaced.isEmpty {
       warnings.append(
         ConfigurationProblem(
@@ -173,10 +180,10 @@ struct SlotLayers {
       if slots[name] == nil {
         slots.set(name, ConfigurationNode(.mapping(ConfigurationMapping()), override.origin))
         set("kind", .text("backend"), in: name, override.origin)
-      } else if !self.names(of: .backend).contains(name) {
+      } else if !ownBackends.contains(name) {
         problems.add(
           override.origin, pointer: "/slots/\(name)",
-          "The backend's slot would be named \(name), but the files have a slot of that name that is no backend. "
+          "The backend's slot would be named \(name), but the files have a slot of that name that is no backend, or a peer. "
             + "Rename that slot.")
         continue
       }
@@ -195,6 +202,18 @@ struct SlotLayers {
     set("url", .text(Self.defaultBackendURL), in: Self.defaultBackend, .builtIn)
   }
 
+  /// A slot as it is to be, whatever there was; nil takes it out.
+  mutating func put(_ name: String, _ slot: ConfigurationNode?) {
+    guard let slot else { return slots.remove(name) }
+    slots.set(name, slot)
+  }
+
+  /// The value of a key of a slot, if it has both.
+  func value(_ key: String, of name: String) -> ConfigurationNode? {
+    guard let node = slots[name], case .mapping(let slot) = node.value else { return nil }
+    return slot[key]
+  }
+
   /// Which slot a setting that names none is meant for.
   private func target(
     of kind: SlotConfiguration.Kind, preferred: String, _ override: Override, problems: inout ProblemList
@@ -211,7 +230,7 @@ struct SlotLayers {
     return nil
   }
 
-  private mutating func set(
+  mutating func set(
     _ key: String, _ value: ConfigurationValue?, in name: String, _ origin: ConfigurationOrigin
   ) {
     guard let node = slots[name], case .mapping(var slot) = node.value else { return }

@@ -6,11 +6,15 @@ enum SlotOrdering {
     problems: inout ProblemList
   ) -> [SlotConfiguration] {
     var slots = slots
-    let backends = slots.filter { $0.kind == .backend }
+    let backends = slots.filter { $0.kind == .backend && $0.peer == nil }
     if backends.isEmpty, problems.isEmpty {
+      let peers = slots.filter { $0.peer != nil }.map(\.name)
       problems.add(
         .builtIn, pointer: "/slots",
-        "The node has no backend. Add a slot with kind: backend, or set BACKEND_URL.")
+        peers.isEmpty
+          ? "The node has no backend. Add a slot with kind: backend, or set BACKEND_URL."
+          : "The node has peers (\(peers.joined(separator: ", "))) and no backend of its own to keep its records in. Add a slot "
+            + "with kind: backend and without peer:, or set BACKEND_URL.")
     }
     if let value, case .stringArray(let names) = value.content {
       slots = apply(names, value.origin, to: slots, problems: &problems)
@@ -18,20 +22,28 @@ enum SlotOrdering {
       requireDistinctOrders(backends, mapping, problems: &problems)
     }
     func rank(_ kind: SlotConfiguration.Kind) -> Int { SlotConfiguration.Kind.allCases.firstIndex(of: kind)! }
-    return slots.sorted { (rank($0.kind), $0.order, $0.name) < (rank($1.kind), $1.order, $1.name) }
+    return slots.sorted {
+      (rank($0.kind), $0.peer == nil ? 0 : 1, $0.order, $0.name) < (rank($1.kind), $1.peer == nil ? 0 : 1, $1.order, $1.name)
+    }
   }
 
   private static func apply(
     _ names: [String], _ origin: ConfigurationOrigin, to slots: [SlotConfiguration], problems: inout ProblemList
   ) -> [SlotConfiguration] {
     let pointer = "/node/backends"
-    let backends = slots.filter { $0.kind == .backend }.map(\.name)
+    let backends = slots.filter { $0.kind == .backend && $0.peer == nil }.map(\.name)
+    let peers = slots.filter { $0.peer != nil }.map(\.name)
     var places: [String: Int] = [:]
     for (index, name) in names.enumerated() {
       if places.updateValue(index, forKey: name) != nil {
         problems.add(origin, pointer: "\(pointer)/\(index)", "The backend \(Redaction.quoted(name)) is named twice.")
       }
-      if !backends.contains(name) {
+      if peers.contains(name) {
+        problems.add(
+          origin, pointer: "\(pointer)/\(index)",
+          "The slot \(Redaction.quoted(name)) is a peer, which is not among the backends that are read from in order. Leave it "
+            + "out; its own order: says when it is asked among the peers.")
+      } else if !backends.contains(name) {
         problems.add(
           origin, pointer: "\(pointer)/\(index)",
           "There is no backend slot \(Redaction.quoted(name)).\(Suggestion.sentence(for: name, among: backends))")
@@ -41,7 +53,7 @@ enum SlotOrdering {
       problems.add(origin, pointer: pointer, "The list leaves out the backend slot \(name). Name every one.")
     }
     return slots.map { slot in
-      guard slot.kind == .backend, let place = places[slot.name] else { return slot }
+      guard slot.kind == .backend, slot.peer == nil, let place = places[slot.name] else { return slot }
       return slot.with(order: place)
     }
   }
@@ -67,6 +79,8 @@ extension SlotConfiguration {
       redactedJSON: redactedJSON, origins: origins)
     slot.isolation = isolation
     slot.processLimits = processLimits
+    slot.mayPropose = mayPropose
+    slot.peer = peer
     return slot
   }
 }

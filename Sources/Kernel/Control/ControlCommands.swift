@@ -39,6 +39,9 @@ enum ControlCommands {
       }
       return ControlAnswer.success(["receipt": receipt])
     case "status": return ControlAnswer.success(kernel.status())
+    case "configuration":
+      return ControlAnswer.success(
+        ["values": kernel.values().map { ["key": $0.key, "value": $0.value, "origin": $0.origin.description] }])
     case "history":
       let count = min(max(request.limit ?? 20, 1), 100_000)
       return ControlAnswer.success(["receipts": Array(kernel.receipts(last: count).reversed())])

@@ -21,6 +21,12 @@ struct FeedRing {
   /// The position of the oldest record that is left, or of the next one.
   var oldest: UInt64 { newest - UInt64(count) + 1 }
 
+  /// A quarter of the records that it holds at most, as far as one can say.
+  func quarter(_ settings: FeedSettings) -> UInt64 {
+    // Once it has let go of some it is full, by records or by bytes.
+    UInt64(max(1, (oldest > start + 1 ? count : settings.recordsMax) / 4))
+  }
+
   /// Whether everything after `position` is still here.
   func holds(after position: UInt64) -> Bool { position >= start && position <= newest && position + 1 >= oldest }
 

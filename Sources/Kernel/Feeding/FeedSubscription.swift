@@ -16,6 +16,8 @@ final class FeedSubscription: FeedIndexed, @unchecked Sendable {
     var next: UInt64
     /// What is not newer than this it has had, or does not want.
     var floor: UInt64
+    /// The position of the last item that it was handed.
+    var told: UInt64 = 0
     /// The place that it is to be told before anything else, with these flags.
     var place: UInt32?
     /// It is among those that are to catch up.
@@ -65,10 +67,11 @@ final class FeedSubscription: FeedIndexed, @unchecked Sendable {
     return true
   }
 
-  /// Takes a credit and the right to hand one item over; `returned` gives the right back.
-  static func take(_ state: inout State) -> Bool {
+  /// Takes a credit and the right to hand over one item, of this position; `hand` gives the right back.
+  static func take(_ state: inout State, at position: UInt64) -> Bool {
     guard state.credits > 0, state.end == nil, !state.isInChunk else { return false }
     state.credits -= 1
+    state.told = position
     state.isInChunk = true
     return true
   }

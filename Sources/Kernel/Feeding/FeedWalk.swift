@@ -7,6 +7,7 @@ final class FeedWalk {
   private let feed: Feed
   /// Everything up to here has been looked at for live subscriptions.
   private var walked: UInt64 = 0
+  private var places = FeedPlaces()
 
   /// Records that are taken from the ring at once.
   private static let batchRecords = 64
@@ -19,10 +20,14 @@ final class FeedWalk {
     while true {
       let hasCaughtUp = catchUp()
       let hasWalked = walk()
-      if hasCaughtUp || hasWalked { continue }
-      if feed.state.withLock({ $0.isStopped && $0.count == 0 }) { return }
+      let hasTold = tellPlaces()
+      if hasCaughtUp || hasWalked || hasTold { continue }
+      let (isOver, quarter) = feed.state.withLock { ($0.isStopped && $0.count == 0, $0.ring.quarter($0.settings)) }
+      if isOver { return }
       let againNs = feed.letGo(nowNs: Clock.monotonicNs())
-      feed.bell.sleep(untilNs: againNs) { hasWork(isAsleepUntil: againNs) }
+      feed.bell.sleep(untilNs: againNs ?? places.dueNs(at: walked, quarter: quarter)) {
+        hasWork(isAsleepUntil: againNs)
+      }
     }
   }
 
@@ -45,6 +50,7 @@ final class FeedWalk {
     if isEmpty {
       // Whoever comes now is behind first, and looks at the ring itself.
       walked = feed.position
+      places.skip(to: walked)
       return false
     }
     let next = walked + 1
@@ -73,7 +79,7 @@ final class FeedWalk {
   private func offer(_ record: FeedRecord, to subscription: FeedSubscription, _ item: UnsafePointer<bp_chunk>) {
     let isTaken = subscription.state.withLock { state in
       guard state.next == 0, record.position > state.floor else { return false }
-      if FeedSubscription.take(&state) { return true }
+      if FeedSubscription.take(&state, at: record.position) { return true }
       if state.end == nil { state.next = record.position }
       return false
     }
@@ -91,6 +97,23 @@ final class FeedWalk {
       }
       if isQueued { feed.enqueue(subscription) }
     }
+  }
+
+  // MARK: Those that hear nothing
+
+  /// False when nobody was to be told where it stands.
+  private func tellPlaces() -> Bool {
+    let quarter = feed.state.withLock { $0.ring.quarter($0.settings) }
+    let subscriptions = places.next(at: walked, quarter: quarter, nowNs: Clock.monotonicNs) {
+      feed.members.withLock { $0.index.all }
+    }
+    for subscription in subscriptions {
+      guard let position = places.place(of: subscription, walked: walked, takes: true) else { continue }
+      FeedRecord.withPlace(epoch: subscription.epoch, position: position, flags: 0) {
+        hand($0, to: subscription, isGap: false)
+      }
+    }
+    return !subscriptions.isEmpty
   }
 
   private func hand(_ item: UnsafePointer<bp_chunk>, to subscription: FeedSubscription, isGap: Bool) {
@@ -130,7 +153,7 @@ final class FeedWalk {
         state.place = BP_FEED_GAP
       }
       guard let flags = state.place else { return .look(from: state.next) }
-      guard FeedSubscription.take(&state) else {
+      guard FeedSubscription.take(&state, at: state.next - 1) else {
         state.isQueued = false
         return .rest
       }
@@ -172,7 +195,7 @@ final class FeedWalk {
       let turn = subscription.state.withLock { state -> Turn in
         state.next = record.position + 1
         guard isWanted else { return .goOn }
-        if FeedSubscription.take(&state) { return .hand }
+        if FeedSubscription.take(&state, at: record.position) { return .hand }
         state.next = record.position
         state.isQueued = false
         return .rest

@@ -4,6 +4,8 @@ import Glibc
 public struct PluginDirectories: Sendable {
   /// As configured, in the order in which later ones win.
   public let directories: [String]
+  /// Of these the ones that need not be there.
+  private let optional: Set<String>
   /// At most so many `.so` files in one directory are considered.
   public let filesMax: Int
 
@@ -18,8 +20,9 @@ public struct PluginDirectories: Sendable {
     public init() {}
   }
 
-  public init(_ directories: [String], filesMax: Int = 1_024) {
+  public init(_ directories: [String], optional: Set<String> = [], filesMax: Int = 1_024) {
     self.directories = directories
+    self.optional = optional
     self.filesMax = max(1, filesMax)
   }
 
@@ -38,6 +41,7 @@ public struct PluginDirectories: Sendable {
     let shown = Wording.printable(directory)
     let names: [String]
     switch list(directory) {
+    case .failure(.absent) where optional.contains(directory): return
     case .failure(.absent):
       discovery.notices.append("The plugin directory \(shown) does not exist yet; it is looked at when it appears.")
       return

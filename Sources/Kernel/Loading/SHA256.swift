@@ -1,21 +1,15 @@
-import SodiumShim
+import Crypto
 
-/// SHA-256 by libsodium, fed in pieces.
+/// SHA-256, fed in pieces. By swift-crypto, which uses the processor's instructions for it: a first start hashes every
+/// plugin file, and some have ten megabytes.
 struct SHA256 {
-  private var state = crypto_hash_sha256_state()
+  private var hash = Crypto.SHA256()
 
-  init() { crypto_hash_sha256_init(&state) }
-
-  mutating func update(_ bytes: UnsafeRawBufferPointer) {
-    guard let base = bytes.baseAddress else { return }
-    crypto_hash_sha256_update(&state, base.assumingMemoryBound(to: UInt8.self), UInt64(bytes.count))
-  }
+  mutating func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bufferPointer: bytes) }
 
   /// Ends the computation; lower-case hexadecimal, 64 characters.
-  mutating func finishHexadecimal() -> String {
-    var digest = [UInt8](repeating: 0, count: 32)
-    crypto_hash_sha256_final(&state, &digest)
+  func finishHexadecimal() -> String {
     let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    return String(decoding: hash.finalize().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
   }
 }

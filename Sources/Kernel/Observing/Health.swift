@@ -11,13 +11,16 @@ struct Health {
     var scheme: String
     var state: UInt32
     var message: String
+    /// It is no backend of the node's own.
+    var isPeer = false
   }
 
   var slots: [Slot]
 
   /// Unhealthy when a slot that nothing replaces is; degraded when any is not healthy.
   var state: UInt32
-  /// Requests of every verb can be answered: a failed backend beside a good one is degraded, not unready.
+  /// Requests of every verb can be answered: a failed backend beside a good one is degraded, not unready, and so is a
+  /// failed service, which no request needs.
   var isReady: Bool
 
   static func of(_ generation: Generation) -> Health {
@@ -26,15 +29,17 @@ struct Health {
       + generation.missing.map { missing in
         Slot(
           name: missing.slot.name, kind: missing.slot.kind.rawValue, plugin: missing.plugin, version: missing.version,
-          scheme: missing.slot.scheme ?? "", state: BP_HEALTH_UNHEALTHY, message: Redaction.redact(missing.reason))
+          scheme: missing.slot.scheme ?? "",
+          state: missing.slot.peer == nil ? BP_HEALTH_UNHEALTHY : BP_HEALTH_DEGRADED,
+          message: Redaction.redact(missing.reason), isPeer: missing.slot.peer != nil)
       }
     func usable(_ kind: String) -> Bool {
-      let ofKind = slots.filter { $0.kind == kind }
+      let ofKind = slots.filter { $0.kind == kind && !$0.isPeer }
       return ofKind.isEmpty ? kind != "backend" : ofKind.contains { $0.state != BP_HEALTH_UNHEALTHY }
     }
     let isReady =
       usable("backend")
-      && slots.allSatisfy { $0.kind == "backend" || $0.state != BP_HEALTH_UNHEALTHY }
+      && slots.allSatisfy { $0.kind == "backend" || $0.kind == "service" || $0.state != BP_HEALTH_UNHEALTHY }
     let worst = slots.map(\.state).max() ?? BP_HEALTH_HEALTHY
     let isAlarmed = generation.slots.first.map { !$0.kernel.wedged.all.isEmpty } ?? false
     let state =
@@ -47,6 +52,13 @@ struct Health {
 
   private static func of(_ instance: Instance) -> Slot {
     var (state, message) = instance.health
+    if let report = instance.kernel.peers.report(of: instance.slot) {
+      // The node serves without it.
+      state = min(state, BP_HEALTH_DEGRADED)
+      let said = [message, report.sentence].filter { !$0.isEmpty }
+      if !report.sentence.isEmpty { state = BP_HEALTH_DEGRADED }
+      message = said.joined(separator: "; ")
+    }
     if instance.isBehind, let report = instance.backlog.report {
       state = max(state, BP_HEALTH_DEGRADED)
       message = message.isEmpty ? report.sentence : "\(message); \(report.sentence)"
@@ -66,7 +78,7 @@ struct Health {
     return Slot(
       name: instance.slot.name, kind: instance.slot.kind.rawValue, plugin: instance.image.id,
       version: instance.image.version, scheme: instance.slot.scheme ?? "", state: state,
-      message: Redaction.redact(message))
+      message: Redaction.redact(message), isPeer: instance.slot.peer != nil)
   }
 
   /// What the watchdog has seen of it, and of those that were in its place before.

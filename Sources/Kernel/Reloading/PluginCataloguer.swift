@@ -58,6 +58,8 @@ final class PluginCataloguer {
 
   struct Request {
     var directories: [String]
+    /// Of these the ones that need not be there.
+    var optionalDirectories: Set<String> = []
     var extraPaths: [String]
     var stagingDirectory: String
     var pluginSizeBytesMax: Int
@@ -82,7 +84,7 @@ final class PluginCataloguer {
     var catalog = PluginCatalog()
     catalog.directories = request.directories
     if settle.windowMs != Settle(windowMs: request.settleMs).windowMs { settle = Settle(windowMs: request.settleMs) }
-    let discovery = Self.discover(request.directories, request.extraPaths)
+    let discovery = Self.discover(request.directories, request.extraPaths, optional: request.optionalDirectories)
     catalog.refusals = discovery.refusals
     catalog.notices = discovery.notices
     settle.keepOnly(Set(discovery.candidates.map(\.path)))
@@ -98,8 +100,10 @@ final class PluginCataloguer {
     return catalog
   }
 
-  private static func discover(_ directories: [String], _ extraPaths: [String]) -> PluginDirectories.Discovery {
-    var discovery = PluginDirectories(directories).scan()
+  private static func discover(
+    _ directories: [String], _ extraPaths: [String], optional: Set<String> = []
+  ) -> PluginDirectories.Discovery {
+    var discovery = PluginDirectories(directories, optional: optional).scan()
     for path in extraPaths {
       do throws(Refusal) {
         discovery.candidates.append(try PluginCandidate(path: path))
@@ -255,14 +259,15 @@ final class PluginCataloguer {
     guard newCount > 1 else { return zip(candidates, isKnown).map { $1 ?? verify($0) } }
     let pool = WorkerPool(name: "bp-verify", threads: min(4, newCount), queueMax: Int.max)
     defer { pool.shutDown() }
-    let promises = zip(candidates, isKnown).map { candidate, seen -> Promise<Verified> in
+    let promises = isKnown.map { seen in
       let promise = Promise<Verified>()
-      if let seen {
-        promise.set(seen)
-        return promise
-      }
-      _ = pool.submit { promise.set(verify(candidate)) }
+      if let seen { promise.set(seen) }
       return promise
+    }
+    // The largest first, so that none of them is left to be waited for at the end.
+    let new = candidates.indices.filter { isKnown[$0] == nil }
+    for index in new.sorted(by: { candidates[$0].identity.sizeBytes > candidates[$1].identity.sizeBytes }) {
+      _ = pool.submit { promises[index].set(verify(candidates[index])) }
     }
     return promises.map { $0.get() }
   }

@@ -13,7 +13,7 @@ extension Reconciler {
       case .built(let build):
         if let instance = build.published {
           slots.append(instance)
-        } else if build.isPreviousStopped {
+        } else if build.isPreviousStopped || build.absence != nil {
           missing.append(Publication.missing(build))
         }
       }
@@ -57,6 +57,7 @@ extension Reconciler {
           !slots.contains { $0 === instance } && !pinned.contains { $0 === instance }
         })
     }
+    world.tellReady(slots, timeoutMs: loaded.node.reload.startTimeoutMs)
     return true
   }
 
@@ -74,7 +75,8 @@ enum Publication {
   static func missing(_ build: SlotBuild) -> Generation.MissingSlot {
     Generation.MissingSlot(
       slot: build.slot, plugin: build.plugin.manifest.id, version: build.plugin.manifest.version,
-      reason: "nothing serves the slot: neither the new instance nor the one before could be started")
+      reason: build.absence
+        ?? "nothing serves the slot: neither the new instance nor the one before could be started")
   }
 
   static func changes(_ plan: ReloadPlan) -> [Receipt.Change] {

@@ -28,13 +28,14 @@ final class ReceiptKeeper {
 
   func apply(_ limits: NodeConfiguration.Limits) { history.setLimit(limits.historyReceiptsMax) }
 
-  func keep(_ receipt: Receipt, isHint: Bool, _ facts: Facts) {
+  /// False when it tells nothing new and nobody asked: then it is no part of the history.
+  func keep(_ receipt: Receipt, isHint: Bool, _ facts: Facts) -> Bool {
     let refusals = receipt.refusals.map { "\($0.slot ?? "") \($0.message)" }
     let isPublished = receipt.generation != receipt.generationBefore
     let isNews = receipt.outcome != .unchanged && (isPublished || refusals != lastRefusals)
     lastRefusals = refusals
     // A hint that came to nothing new is no event: an editor's temporary file must not fill the history.
-    guard !isHint || isNews else { return }
+    guard !isHint || isNews else { return false }
     if isPublished, let directory = facts.stagingDirectory {
       // What is mapped does not need its file any more, but a child that is started anew does, and the next start.
       let kept = facts.kept.union(InstanceRegistry.shared.contentHashes)
@@ -45,6 +46,7 @@ final class ReceiptKeeper {
     }
     count(receipt, facts)
     log(receipt)
+    return true
   }
 
   private func count(_ receipt: Receipt, _ facts: Facts) {

@@ -14,8 +14,12 @@ final class Reconciler {
     var now: Set<String> = []
     /// No state is handed over, and volatile backends may be replaced though their records are lost.
     var losesState = false
+    /// Slots may go, or change their plugin, though their records go with them. What can be handed over is.
+    var mayLoseRecords = false
     /// What was refused or rolled back is tried again, though neither file nor configuration has changed.
     var retries = false
+    /// The slot whose service has proposed the configuration: its own instance stays, whatever it says.
+    var proposer: String?
     /// What the receipt is to say besides.
     var notes: [String] = []
 
@@ -40,8 +44,14 @@ final class Reconciler {
   var refusedBuilds = RefusedBuilds()
   /// When the last reconcile wants to be followed by another though nobody asks; nil: not at all.
   private(set) var recheckMs: Int?
+  /// Reconciles in a row in which a peer could not be started.
+  private var absences = 0
   /// At the limit of retained images a reconcile does nothing and says `isUpgradeWanted`, in the place of refusing.
   var mayWantUpgrade = false
+  /// How many configurations have been taken.
+  private var takenCount = 0
+  /// The last reconcile took its configuration.
+  private(set) var wasTaken = false
   private(set) var isUpgradeWanted = false
 
   init(_ kernel: KernelContext, _ world: any ReloadWorld, _ keeper: ReceiptKeeper) {
@@ -55,6 +65,9 @@ final class Reconciler {
     let before = kernel.ring.currentNumber
     var isPublished = false
     isUpgradeWanted = false
+    let takenBefore = takenCount
+    let proposalsBefore = configuration?.proposals ?? []
+    defer { wasTaken = takenCount != takenBefore }
     switch request.configuration {
     case .failure(let error):
       // What was to be looked at again was not.
@@ -76,19 +89,33 @@ final class Reconciler {
       } else {
         isPublished && (!transaction.changes.isEmpty || transaction.refusals.isEmpty) ? .partly : .refused
       }
-    return finish(request.trigger, outcome, from: before, transaction, isHint: request.isHint)
+    // A service may propose the same as often as it likes: that is no event.
+    let isRepeated = request.proposer != nil && configuration?.proposals.map(\.json) == proposalsBefore.map(\.json)
+    let receipt = finish(
+      request.trigger, outcome, from: before, transaction, isHint: request.isHint || isRepeated)
+    if takenCount != takenBefore { note(receipt, request) }
+    return receipt
+  }
+
+  /// The proposal is in place by this receipt.
+  private func note(_ receipt: Receipt, _ request: Request) {
+    guard receipt.id != 0, let index = configuration?.proposals.firstIndex(where: { $0.slot == request.proposer })
+    else { return }
+    configuration?.proposals[index].receipt = receipt.id
+    configuration?.proposals[index].at = receipt.at
   }
 
   func finish(
     _ trigger: String, _ outcome: Receipt.Outcome, from before: UInt64, _ transaction: ReloadTransaction, isHint: Bool
   ) -> Receipt {
-    let receipt = receipt(trigger, outcome, from: before, transaction)
+    var receipt = receipt(trigger, outcome, from: before, transaction)
     let live = Set(published?.slots.map(\.image.contentHash) ?? [])
-    keeper.keep(
+    let isKept = keeper.keep(
       receipt, isHint: isHint,
       ReceiptKeeper.Facts(
         stagingDirectory: configuration?.node.directories.staging, live: live, kept: live.union(trials.contentHashes),
         images: world.images))
+    if !isKept { receipt.id = 0 }
     return receipt
   }
 
@@ -113,7 +140,8 @@ final class Reconciler {
     }
     let catalog = world.catalogue(
       PluginCataloguer.Request(
-        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories),
+        extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
         settleMs: node.reload.settleMs, removalGraceMs: node.reload.removalGraceMs, now: request.now))
     recheckMs = catalog.recheckMs
@@ -166,6 +194,12 @@ final class Reconciler {
           plan.entries.append(.kept(previous!))
           continue
         }
+        if let previous, slot.name == request.proposer {
+          // Its own turn comes with the next reload.
+          plan.entries.append(.kept(previous))
+          recheckMs = 0
+          continue
+        }
         if let refused = refusedBuilds[build.identity] {
           // A configuration with a slot that cannot be built is not taken, also when that was found out before.
           let isOld = configuration?.node.slots.contains(slot) ?? false
@@ -173,18 +207,22 @@ final class Reconciler {
           if let previous { plan.entries.append(.kept(previous)) }
           continue
         }
-        if let previous, previous.losesRecords(to: plugin), !request.losesState {
+        if let previous, previous.losesRecords(to: plugin), !request.losesState, !request.mayLoseRecords {
           throw SlotRefusals.wouldLoseState(previous, removing: false)
         }
         plan.entries.append(.built(build))
       } catch {
-        transaction.refusals.append(Receipt.Refused(slot: slot.name, error))
+        if slot.name == request.proposer {
+          recheckMs = 0
+        } else {
+          transaction.refusals.append(Receipt.Refused(slot: slot.name, error))
+        }
         if let previous { plan.entries.append(.kept(previous)) }
       }
     }
     let names = Set(node.slots.map(\.name))
     for instance in published?.slots ?? [] where !names.contains(instance.slot.name) {
-      if instance.backend != nil, instance.image.manifest.isVolatile, !request.losesState {
+      if instance.backend != nil, instance.image.manifest.isVolatile, !request.losesState, !request.mayLoseRecords {
         transaction.refusals.append(
           Receipt.Refused(slot: instance.slot.name, SlotRefusals.wouldLoseState(instance, removing: true)))
         plan.entries.append(.kept(instance))
@@ -216,26 +254,44 @@ final class Reconciler {
   /// Brings every new instance to life that can be beside its predecessor. False when that is reason to give up.
   func start(_ plan: ReloadPlan, _ node: NodeConfiguration, _ transaction: inout ReloadTransaction) -> Bool {
     let builds = plan.builds.filter { !$0.isRefused }
-    // Transports last: they accept as soon as they have started.
-    for build in builds.filter({ $0.slot.kind != .transport }) + builds.filter({ $0.slot.kind == .transport }) {
+    for build in builds.inStartOrder {
+      var isConfigured = false
       do throws(Refusal) {
         guard world.nowNs() < transaction.deadlineNs else { throw SlotRefusals.reloadTimedOut(build, node) }
         try build.bindListeners()
         try build.choose(node, kernel.quarantine)
         if build.mode == .inProcess { try checkRetained(build.plugin, plan, node.limits.retainedImagesMax) }
         try world.open(build, node)
+        isConfigured = true
         if !build.isExclusive {
           try world.start(
             build, node, timeoutMs: transaction.timeoutMs(node.reload.startTimeoutMs, nowNs: world.nowNs()))
         }
       } catch {
+        if isConfigured, build.slot.peer != nil {
+          setAside(build, error, &transaction)
+          continue
+        }
         refuse(build, error, &transaction)
         if transaction.isLost { break }
       }
     }
+    absences = builds.contains { $0.absence != nil } ? absences + 1 : 0
+    if absences > 0 { recheckMs = min(recheckMs ?? .max, Reconciler.absenceMs(absences)) }
     transaction.ended("started", nowNs: world.nowNs())
     return !transaction.isLost
   }
+
+  /// A peer that cannot be started now is no reason to refuse anything: it is tried again from time to time.
+  private func setAside(_ build: SlotBuild, _ refusal: Refusal, _ transaction: inout ReloadTransaction) {
+    build.isRefused = true
+    build.absence = refusal.sentence
+    transaction.notes.append("the peer is away, and is tried again: \(refusal.sentence)")
+    if let instance = build.instance, instance.state != .wedged { world.discard(instance) }
+  }
+
+  /// How long until a peer that could not be started is tried for the `count`th time.
+  private static func absenceMs(_ count: Int) -> Int { min(30_000, 1000 << min(count - 1, 5)) }
 
   /// An image is never unmapped, so their number has an end (architecture.md, point 10).
   private func checkRetained(_ plugin: VerifiedPlugin, _ plan: ReloadPlan, _ limit: Int) throws(Refusal) {
@@ -273,6 +329,7 @@ final class Reconciler {
 
   func adopt(_ loaded: LoadedConfiguration) {
     configuration = loaded
+    takenCount += 1
     kernel.apply(loaded.node)
     for instance in published?.slots ?? [] { instance.admit(loaded.node.limits.inFlightPerSlotMax) }
     keeper.apply(loaded.node.limits)
@@ -283,7 +340,7 @@ final class Reconciler {
   func shutDown() {
     for warm in trials.endAll() { letGo(warm) }
     guard let published else { return }
-    world.quiesceTransports(of: published)
+    world.quiesceActive(of: published)
     kernel.ring.close()
     world.supersede(published, leaving: published.slots)
     self.published = nil

@@ -28,6 +28,8 @@ struct ReloadQueueState {
     case reload(Asked)
     case rollBack(AskedRollback)
     case upgrade(AskedUpgrade)
+    /// What a service has proposed.
+    case propose(PendingProposal)
     /// Nothing was asked: the time has come to look at what is on probation.
     case tick
   }
@@ -35,6 +37,9 @@ struct ReloadQueueState {
   private var asked: Asked?
   private var rollbacks: [AskedRollback] = []
   private var upgrades: [AskedUpgrade] = []
+  private var proposals: [PendingProposal] = []
+  /// The last job was a proposal: of those that wait, a reload comes next, so that neither keeps the other out.
+  private var wasProposal = false
   /// Hints for later.
   private var timers: [(dueNs: UInt64, trigger: String)] = []
   private(set) var isClosed = false
@@ -66,6 +71,12 @@ struct ReloadQueueState {
     return true
   }
 
+  mutating func ask(_ proposal: PendingProposal) -> Bool {
+    guard !isClosed else { return false }
+    proposals.append(proposal)
+    return true
+  }
+
   /// A hint that is due later. Of several with one trigger the earliest counts.
   mutating func hint(_ trigger: String, dueNs: UInt64) {
     guard !isClosed else { return }
@@ -83,8 +94,13 @@ struct ReloadQueueState {
     timers.removeAll { $0.dueNs <= nowNs }
     if !rollbacks.isEmpty { return .rollBack(rollbacks.removeFirst()) }
     if !upgrades.isEmpty { return .upgrade(upgrades.removeFirst()) }
+    if !proposals.isEmpty, asked == nil || !wasProposal {
+      wasProposal = true
+      return .propose(proposals.removeFirst())
+    }
     if let asked {
       self.asked = nil
+      wasProposal = false
       return .reload(asked)
     }
     return tickNs != 0 && tickNs <= nowNs ? .tick : nil
@@ -96,14 +112,21 @@ struct ReloadQueueState {
     return due.min()
   }
 
-  mutating func close() { isClosed = true }
+  /// Answers the proposals that nothing comes of any more.
+  mutating func close() -> [PendingProposal] {
+    isClosed = true
+    defer { proposals = [] }
+    return proposals
+  }
 
   /// Closes it. Answers what has been asked and not been done.
   mutating func handOver() -> [Job] {
     isClosed = true
     isHandedOver = true
-    let jobs = rollbacks.map { Job.rollBack($0) } + upgrades.map { .upgrade($0) } + (asked.map { [.reload($0)] } ?? [])
-    (rollbacks, upgrades, asked, timers) = ([], [], nil, [])
+    let jobs =
+      rollbacks.map { Job.rollBack($0) } + upgrades.map { .upgrade($0) } + proposals.map { .propose($0) }
+      + (asked.map { [.reload($0)] } ?? [])
+    (rollbacks, upgrades, proposals, asked, timers) = ([], [], [], nil, [])
     return jobs
   }
 }
@@ -153,6 +176,9 @@ final class ReloadQueue: @unchecked Sendable {
     return wait(promise) { $0.ask(ReloadQueueState.AskedRollback(slots: slots, promise: promise)) }
   }
 
+  /// Takes a proposal, which is answered in its time; false when the node is ending. Returns at once; any thread.
+  func propose(_ proposal: PendingProposal) -> Bool { ask { $0.ask(proposal) } }
+
   /// Replaces the process and waits for the receipt; nil when the node is ending.
   func upgrade(_ executable: String?) -> Receipt? {
     let promise = Promise<Receipt>()
@@ -194,7 +220,8 @@ final class ReloadQueue: @unchecked Sendable {
 
   /// Waits for a reload that runs; nothing that is asked for later runs.
   func shutDown() {
-    state.withLock { $0.close() }
+    let left = state.withLock { $0.close() }
+    for proposal in left { proposal.answerElsewhere(.ending) }
     wake.withLock { $0.set(true) }
     if let thread { pthread_join(thread, nil) }
     thread = nil

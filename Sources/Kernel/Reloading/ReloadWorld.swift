@@ -36,8 +36,10 @@ protocol ReloadWorld: AnyObject {
   var heldGenerations: [Generation] { get }
   /// Gives up the calls that are open in an instance.
   func cancelCalls(of instance: Instance)
-  /// Quiesces the transports of a generation and waits for it: the node is ending.
-  func quiesceTransports(of generation: Generation)
+  /// Tells those services of a published generation that have not been told yet that the node serves.
+  func tellReady(_ instances: [Instance], timeoutMs: Int)
+  /// Quiesces the services of a generation, then its transports, and waits for it: the node is ending.
+  func quiesceActive(of generation: Generation)
   func apply(_ reload: NodeConfiguration.Reload)
   /// Images that are mapped in this process.
   var images: [Image] { get }
@@ -141,7 +143,9 @@ final class KernelWorld: ReloadWorld {
     for token in CallSlab.shared.openTokens(of: instance) { instance.cancel(token) }
   }
 
-  func quiesceTransports(of generation: Generation) { reaper.quiesceTransports(of: generation) }
+  func tellReady(_ instances: [Instance], timeoutMs: Int) { ServiceNotice.tellReady(instances, timeoutMs: timeoutMs) }
+
+  func quiesceActive(of generation: Generation) { reaper.quiesceActive(of: generation) }
 
   func apply(_ reload: NodeConfiguration.Reload) {
     reaper.apply(

@@ -27,6 +27,8 @@ final class SlotBuild: @unchecked Sendable {
   /// The previous instance was stopped to make room: what runs in its place when this build was refused.
   var standIn: Instance?
   var isPreviousStopped = false
+  /// Why a peer could not be started: the slot stays empty for now, and nothing else waits for it.
+  var absence: String?
   /// It is a rollback: there is no probation against what it replaces.
   var isWayBack = false
 
@@ -39,7 +41,8 @@ final class SlotBuild: @unchecked Sendable {
   /// What is tried: this content with this configuration.
   var identity: String {
     let place = "\(slot.isolation?.rawValue ?? "") \(slot.processLimits)"
-    return "\(slot.name) \(plugin.contentHash) \(slot.json) \(place)"
+    let role = slot.peer.map { " \($0.direction.rawValue)" } ?? ""
+    return "\(slot.name) \(plugin.contentHash) \(slot.json) \(place)\(role)"
   }
 
   /// Decides where the instance is to run.
@@ -61,6 +64,7 @@ final class SlotBuild: @unchecked Sendable {
   /// What the slot has in the next generation; nil when nothing is left to serve it.
   var published: Instance? {
     if isServing { return instance }
+    if absence != nil { return nil }
     return isPreviousStopped ? standIn : previous
   }
 
@@ -68,7 +72,7 @@ final class SlotBuild: @unchecked Sendable {
   var isUnchanged: Bool {
     guard let previous else { return false }
     return previous.image.contentHash == plugin.contentHash && previous.slot.json == slot.json
-      && previous.slot.kind == slot.kind && previous.slot.scheme == slot.scheme
+      && previous.slot.kind == slot.kind && previous.slot.scheme == slot.scheme && previous.slot.peer == slot.peer
       && (previous.proxy != nil) == (mode == .process)
       && (mode == .inProcess || previous.slot.processLimits == slot.processLimits)
   }
@@ -212,5 +216,14 @@ final class SlotBuild: @unchecked Sendable {
         })
     }
     return list.programs
+  }
+}
+
+extension [SlotBuild] {
+  /// In the order in which they are started.
+  var inStartOrder: [SlotBuild] {
+    // A stable sort: within a rank the order of the configuration stays.
+    enumerated().sorted { ($0.element.slot.kind.startRank, $0.offset) < ($1.element.slot.kind.startRank, $1.offset) }
+      .map(\.element)
   }
 }

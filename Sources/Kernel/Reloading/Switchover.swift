@@ -125,8 +125,9 @@ extension Reconciler {
   ) -> Bool {
     let builds = plan.builds.filter { $0.isExclusive && !$0.isRefused }
     guard !builds.isEmpty else { return false }
-    // A transport brings the requests: it has none of its own to wait for, and connections wait at its socket.
-    let isDoor = builds.contains { $0.slot.kind != .transport }
+    // Transports and services bring the requests: they have none of their own to wait for, and connections wait at the
+    // transport's socket.
+    let isDoor = builds.contains(where: \.slot.kind.takesCalls)
     if isDoor { kernel.door.shut(kernel.ring) }
     for build in builds {
       exchange(build, node, &transaction, losesState: losesState)
@@ -141,7 +142,7 @@ extension Reconciler {
   ) {
     let previous = build.previous!
     let limits = limits(node, transaction)
-    if build.slot.kind != .transport, !release(previous, limits.deadlineNs) {
+    if build.slot.kind.takesCalls, !release(previous, limits.deadlineNs) {
       return refuse(build, SlotRefusals.held(build, leases(holding: previous), node), &transaction)
     }
     // Its sockets outlive it, for whoever comes next.

@@ -160,7 +160,7 @@ final class Backlog: Sendable {
       let wasBehind = state.isRepairing || state.incomplete != nil
       for written in state.segments { unlink(written.segment.path) }
       unlink("\(directory)/\(Backlog.incompleteName)")
-      Backlog.synchronise(directory)
+      JournalDirectory.synchronise(directory)
       let dropped = state.queued
       let epoch = state.epoch + 1
       let (liveLegs, deferredLegs) = (state.liveLegs, state.deferredLegs)
@@ -227,28 +227,18 @@ final class Backlog: Sendable {
       try active.segment.write(records)
       return Written(segment: active.segment, size: active.segment.writtenSize)
     }
-    try make()
-    // Named by time, so that their order is that of their names, also of those of the process before.
-    let name = String(Clock.wallMs() * 1_000_000 + Clock.monotonicNs() % 1_000_000)
-    let segment = try JournalSegment(creating: "\(directory)/\(name)-\(getpid())\(JournalSegment.suffix)")
+    try JournalDirectory.make(directory)
+    let segment = try JournalSegment(creating: "\(directory)/\(JournalDirectory.nextName())")
     do throws(JournalProblem) { try segment.write(records) } catch {
       unlink(segment.path)
       throw error
     }
-    Backlog.synchronise(directory)
+    JournalDirectory.synchronise(directory)
     return Written(segment: segment, size: segment.writtenSize)
   }
 
-  private func make() throws(JournalProblem) {
-    let parent = String(directory[..<(directory.lastIndex(of: "/") ?? directory.startIndex)])
-    for path in [parent, directory] where mkdir(path, 0o700) != 0 && errno != EEXIST {
-      throw JournalProblem("make", path)
-    }
-    Backlog.synchronise(parent)
-  }
-
   private func record(incomplete reason: String) throws(JournalProblem) {
-    try make()
+    try JournalDirectory.make(directory)
     let path = "\(directory)/\(Backlog.incompleteName)"
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw JournalProblem("make", path) }
@@ -256,14 +246,7 @@ final class Backlog: Sendable {
     let text = Array((Redaction.redact(reason) + "\n").utf8)
     guard text.withUnsafeBytes({ write(descriptor, $0.baseAddress, $0.count) }) == text.count, fsync(descriptor) == 0
     else { throw JournalProblem("write", path) }
-    Backlog.synchronise(directory)
-  }
-
-  private static func synchronise(_ directory: String) {
-    let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard descriptor >= 0 else { return }
-    fsync(descriptor)
-    close(descriptor)
+    JournalDirectory.synchronise(directory)
   }
 
   // MARK: What is there at the start
@@ -414,7 +397,7 @@ final class Backlog: Sendable {
       else { return false }
       for written in state.segments { unlink(written.segment.path) }
       // Before the first write goes to the backend: old units that came back from the dead would undo new ones.
-      if !state.segments.isEmpty { Backlog.synchronise(directory) }
+      if !state.segments.isEmpty { JournalDirectory.synchronise(directory) }
       state.segments = []
       state.arrived = []
       state.isRepairing = false

@@ -1,9 +1,9 @@
 import Glibc
 
-/// One file of a repair journal: records one after the other, written at its end by one thread and read from its
-/// beginning by another.
+/// One file of a repair journal or of a peer's queue: records one after the other, written at its end by one thread at a
+/// time and read from its beginning by others.
 final class JournalSegment: @unchecked Sendable {
-  // @unchecked: `writtenSize` is only touched by the thread that appends; `descriptor` and `path` never change.
+  // @unchecked: `writtenSize` is only touched by whoever appends, one at a time; `descriptor` and `path` never change.
 
   /// A new file is begun beyond this.
   static let sizeMax = 8 << 20
@@ -15,13 +15,13 @@ final class JournalSegment: @unchecked Sendable {
   /// Up to here everything is whole and on the disk.
   private(set) var writtenSize: Int
 
-  /// A new, empty file.
-  init(creating path: String) throws(JournalProblem) {
+  /// A new, empty file; on the disk when this returns, unless `isSynchronised` is false.
+  init(creating path: String, isSynchronised: Bool = true) throws(JournalProblem) {
     self.path = path
     descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw JournalProblem("make", path) }
     writtenSize = 0
-    do throws(JournalProblem) { try write([JournalSegment.magic]) } catch {
+    do throws(JournalProblem) { try write([JournalSegment.magic], isSynchronised: isSynchronised) } catch {
       close(descriptor)
       unlink(path)
       throw error
@@ -30,8 +30,12 @@ final class JournalSegment: @unchecked Sendable {
 
   /// A file that is there. What a crash left half written at its end is cut off: nobody was told that it was recorded.
   ///
-  /// - Parameter observe: is told of each record that is whole, in order.
-  init(opening path: String, observe: (_ record: MissedUnit, _ size: Int) -> Void) throws(JournalProblem) {
+  /// - Parameters:
+  ///   - cutsDamage: what comes after a damaged record is cut off too, in the place of refusing the file.
+  ///   - observe: is told of each record that is whole, in order.
+  init(
+    opening path: String, cutsDamage: Bool = false, observe: (_ record: MissedUnit, _ size: Int) -> Void
+  ) throws(JournalProblem) {
     self.path = path
     descriptor = open(path, O_RDWR | O_CLOEXEC)
     guard descriptor >= 0 else { throw JournalProblem("open", path) }
@@ -52,7 +56,7 @@ final class JournalSegment: @unchecked Sendable {
         }
       }
       if at < writtenSize {
-        if try isFollowedByARecord(at) {
+        if !cutsDamage, try isFollowedByARecord(at) {
           throw JournalProblem("\(path) is damaged at byte \(at), and there are records after that")
         }
         guard ftruncate(descriptor, off_t(at)) == 0, fsync(descriptor) == 0 else { throw JournalProblem("mend", path) }
@@ -69,8 +73,9 @@ final class JournalSegment: @unchecked Sendable {
 
   static var firstRecord: Int { magic.count }
 
-  /// Appends records and waits for the disk. When this throws, none of them counts: the file is cut back.
-  func write(_ records: [[UInt8]]) throws(JournalProblem) {
+  /// Appends records and waits for the disk, unless `isSynchronised` is false: then the system has them, and `synchronise`
+  /// brings them to the disk. When this throws, none of them counts: the file is cut back.
+  func write(_ records: [[UInt8]], isSynchronised: Bool = true) throws(JournalProblem) {
     var size = writtenSize
     for record in records {
       var done = 0
@@ -84,8 +89,13 @@ final class JournalSegment: @unchecked Sendable {
       }
       size += record.count
     }
-    guard fdatasync(descriptor) == 0 else { throw cutBack("write") }
+    guard !isSynchronised || fdatasync(descriptor) == 0 else { throw cutBack("write") }
     writtenSize = size
+  }
+
+  /// Waits until the disk has what was written before. Any thread.
+  func synchronise() throws(JournalProblem) {
+    guard fdatasync(descriptor) == 0 else { throw JournalProblem("synchronise", path) }
   }
 
   private func cutBack(_ what: String) -> JournalProblem {

@@ -1,7 +1,7 @@
 import BackplaneABI
 import SodiumShim
 
-/// A unit that a backend missed, as its repair journal keeps it: what is needed to apply it later.
+/// A unit that a backend missed, as its repair journal keeps it, or that waits for a peer: what is needed to apply it later.
 ///
 /// A record of the journal is a head of 16 bytes and a payload, everything little-endian. Head: the payload's size (4),
 /// four zero bytes, the payload's SipHash-2-4 (8). Payload: version (8), ts_ms (8), number of ops (4), then for each op

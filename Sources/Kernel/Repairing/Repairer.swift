@@ -114,7 +114,7 @@ final class Repairer: Sendable {
       for (index, failure) in failures {
         let uri = writes[index].op.uri
         attempts[uri, default: 0] += 1
-        let isFinal = Repairer.isRefusal(failure) || attempts[uri]! >= Repairer.attemptsMax
+        let isFinal = failure.isRefusal || attempts[uri]! >= Repairer.attemptsMax
         // Whatever is left comes again with the whole batch.
         guard isFinal, !Repairer.isOutage(failure) else { return failure.reason }
       }
@@ -135,20 +135,22 @@ final class Repairer: Sendable {
     kernel.repairs.recordIncomplete(backlog)
   }
 
-  /// What the backend says of this record alone, and will say again.
-  private static func isRefusal(_ failure: CallFailure) -> Bool {
-    switch failure.code {
-    case BP_INVALID_ARGUMENT, BP_REJECTED, BP_OUT_OF_RANGE, BP_UNIMPLEMENTED, BP_PERMISSION_DENIED,
-      BP_FAILED_PRECONDITION:
-      true
-    case BP_RESOURCE_EXHAUSTED: !failure.isRetryable
-    default: false
-    }
-  }
-
   /// What says nothing of the record.
   private static func isOutage(_ failure: CallFailure) -> Bool {
     [BP_UNAVAILABLE, BP_DEADLINE_EXCEEDED, BP_CANCELLED, BP_CLOSED].contains(failure.code)
       || failure.code == BP_RESOURCE_EXHAUSTED && failure.isRetryable
+  }
+}
+
+extension CallFailure {
+  /// What a backend says of this record alone, and will say again.
+  var isRefusal: Bool {
+    switch code {
+    case BP_INVALID_ARGUMENT, BP_REJECTED, BP_OUT_OF_RANGE, BP_UNIMPLEMENTED, BP_PERMISSION_DENIED,
+      BP_FAILED_PRECONDITION:
+      true
+    case BP_RESOURCE_EXHAUSTED: !isRetryable
+    default: false
+    }
   }
 }

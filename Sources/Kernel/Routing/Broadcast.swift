@@ -5,8 +5,8 @@ import Synchronization
 ///
 /// With one backend that is a call and its answer. With several, units that touch the same record go one after the
 /// other (`WriteOrder`), and what a backend missed of an acknowledged write is on record (`Backlog`) before the
-/// acknowledgement. So it is with one backend while somebody subscribes to accepted messages: the order in which
-/// completions come back from a backend is not the one in which it made the changes.
+/// acknowledgement. So it is with one backend while somebody subscribes to accepted messages, or peers get them: the order
+/// in which completions come back from a backend is not the one in which it made the changes.
 final class Broadcast: @unchecked Sendable {
   // @unchecked: `version`, `began` and the ops' conditions are written before the first leg is submitted, on the
   // thread whose turn it is; the rest is constant or under a lock.
@@ -49,6 +49,8 @@ final class Broadcast: @unchecked Sendable {
   private let generation: UInt64
   private let policy: WritePolicy
   private let backends: [Instance]
+  /// Of the peers that get the message too; none when another node has handed it on.
+  private let pushQueues: [PushQueue]
   private let ops: UnsafeMutableBufferPointer<bp_op>
   private let arena: Arena
   private let timestampMs: UInt64
@@ -81,12 +83,15 @@ final class Broadcast: @unchecked Sendable {
     kernel = request.caller.kernel
     self.call = call
     generation = lease.number
-    (backends, policy) = lease.withGeneration { ($0.backends, $0.writePolicy) }
+    let isForwarded = call.header.pointee.flags & BP_CALL_FORWARDED != 0
+    (backends, policy, pushQueues) = lease.withGeneration {
+      ($0.backends, $0.writePolicy, isForwarded ? [] : $0.pushQueues)
+    }
     self.ops = ops
     self.arena = arena
     self.timestampMs = timestampMs
     self.version = version
-    isComposite = backends.count > 1 || backends[0].isBehind || kernel.feed.isActive
+    isComposite = backends.count > 1 || backends[0].isBehind || kernel.feed.isActive || !pushQueues.isEmpty
     legs = Mutex(
       Legs(
         outcomes: Array(repeating: nil, count: backends.count),
@@ -426,22 +431,29 @@ final class Broadcast: @unchecked Sendable {
     }
     let outcome = Outcome.accepted(durability: durability, isAbsentEverywhere: isAbsentEverywhere)
     let misses = misses(decided.outcomes)
-    // Whether it is accepted is only known when what was missed is on record, and the feed has to be told before the
-    // next change of the record.
-    let staysInLine = !misses.isEmpty && kernel.feed.isActive
+    // Whether it is accepted is only known when what was missed is on record, and the feed and the peers' queues have to
+    // be told before the next change of the record.
+    let staysInLine = !misses.isEmpty && (kernel.feed.isActive || !pushQueues.isEmpty)
     record(misses, decided.passages, accepted: accepted, outcome, leaving: staysInLine)
     for index in decided.idle { backends[index].backlog.leave() }
     if !staysInLine { leavePlace() }
   }
 
-  /// Tells those who subscribe to accepted messages, and then whoever wrote.
+  /// Tells those who subscribe to accepted messages, and the peers' queues, and then whoever wrote.
   private func acknowledge(_ outcome: Outcome) {
     // A delete of what was nowhere has changed nothing.
-    if kernel.feed.isActive, case .accepted(_, let isAbsentEverywhere) = outcome,
+    if case .accepted(_, let isAbsentEverywhere) = outcome,
       !(isAbsentEverywhere && ops.count == 1 && ops[0].verb == BP_VERB_DELETE)
     {
-      kernel.feed.append(
-        UnsafeBufferPointer(ops), timestampMs: timestampMs, version: version, began: began, isOrdered: isInLine)
+      if kernel.feed.isActive {
+        kernel.feed.append(
+          UnsafeBufferPointer(ops), timestampMs: timestampMs, version: version, began: began, isOrdered: isInLine)
+      }
+      if !pushQueues.isEmpty {
+        // One copy for all queues.
+        let record = MissedUnit.record(UnsafeBufferPointer(ops), timestampMs: timestampMs, version: version)
+        for queue in pushQueues { queue.put(record, timestampMs: timestampMs) }
+      }
     }
     request.applied(outcome)
   }

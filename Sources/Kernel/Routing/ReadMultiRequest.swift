@@ -39,6 +39,8 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
   private let requestToken = Atomic<UInt64>(0)
   /// The calls of the wave, for `giveUp`, which comes on a thread of its own.
   private let open = Mutex<(backend: Instance, tokens: [bp_token])?>(nil)
+  /// Peers are asked for what no backend has.
+  private let pull = Mutex<Pull?>(nil)
 
   /// One record to read. Its address is the context of its calls.
   private struct Read {
@@ -56,7 +58,7 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
   init(
     _ caller: Instance, _ call: bp_call, parent: WriteRequest?, _ uris: [[UInt8]], _ lease: Lease,
     _ completion: bp_completion,
-    answered: @escaping @Sendable () -> Void
+    answered: @escaping RequestEnd
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
@@ -65,7 +67,8 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
       call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.parent = parent
     self.uris = uris
-    chunks = ChunkHandover(caller, completion, answered: answered)
+    let sinceNs = self.call.sinceNs
+    chunks = ChunkHandover(caller, completion) { answered($0, sinceNs) }
     reads = .allocate(capacity: max(1, uris.count))
     (backends, upToDate) = lease.generation.readable()
     for index in uris.indices {
@@ -83,8 +86,8 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
 
   var holding: RequestHolding? {
     let open = open.withLock { $0 }
-    return call.holding(
-      .readMulti, generation.load(ordering: .relaxed), waitsFor: open.map { [($0.backend, .read)] } ?? [])
+    let waitsFor = pull.withLock { $0?.openCalls } ?? open.map { [($0.backend, .read)] } ?? []
+    return call.holding(.readMulti, generation.load(ordering: .relaxed), waitsFor: waitsFor)
   }
 
   /// Begins; the token is for `cancel`, 0 when it has been answered.
@@ -299,18 +302,40 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
 
   /// No backend is left to ask.
   private func conclude() {
+    let asksPeers = Pull.isWanted(call.header.pointee.flags, lease.generation)
+    var missed: [Int] = []
     for index in uris.indices where !reads[index].isDone {
       if reads[index].isMissed {
-        settle(reads + index, BP_NOT_FOUND)
+        if asksPeers { missed.append(index) } else { settle(reads + index, BP_NOT_FOUND) }
       } else {
         Answers.with(reads[index].failure ?? .noBackend, as: bp_read_result.self) { settle(reads + index, $0) }
       }
     }
-    answer(BP_OK, "")
+    if missed.isEmpty { answer(BP_OK, "") } else { askPeers(missed) }
+  }
+
+  private func askPeers(_ missed: [Int]) {
+    register()
+    // It holds this request until it has ended.
+    let made = Pull(caller, call, lease, missed.map { reads[$0].uri }) { index, result in
+      self.settle(self.reads + missed[index], result)
+    } ended: {
+      for index in missed where !self.reads[index].isDone { self.settle(self.reads + index, BP_NOT_FOUND) }
+      self.answer(BP_OK, "")
+    }
+    pull.withLock { $0 = made }
+    if chunks.isAnswered { pull.withLock { $0 = nil } } else { made.start() }
   }
 
   private func answer(_ code: bp_code, _ message: StaticString) {
-    if chunks.answer(code, message) { caller.kernel.requests.remove(requestToken.load(ordering: .acquiring)) }
+    guard chunks.answer(code, message) else { return }
+    // It and this hold each other.
+    let done = pull.withLock { pull in
+      defer { pull = nil }
+      return pull
+    }
+    done?.giveUp(BP_CANCELLED)
+    caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
   }
 
   func giveUp(_ code: bp_code, _ message: StaticString) {

@@ -11,7 +11,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private let uriCount: Int
   private var lease: Lease
   private let completion: bp_completion
-  private let answered: (@Sendable () -> Void)?
+  private let answered: RequestEnd?
   private var backends: [Instance]
   private var upToDate: Int
   private var index: Int
@@ -23,11 +23,14 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private let generation: Atomic<UInt64>
   /// The call that is open, for `giveUp`, which comes on a thread of its own.
   private let open = Mutex<(backend: Instance, token: bp_token)?>(nil)
+  /// No backend has it; peers are asked.
+  private let pull = Mutex<Pull?>(nil)
 
+  /// - Parameter from: the place of the first backend to be asked; beyond the last: none but peers.
   init(
     _ caller: Instance, _ call: bp_call, _ uri: UnsafeBufferPointer<UInt8>, _ lease: Lease,
     _ completion: bp_completion, from index: Int, missed: Bool, failure: CallFailure?,
-    answered: (@Sendable () -> Void)?
+    answered: RequestEnd?
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
@@ -55,8 +58,8 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
 
   var holding: RequestHolding? {
     let open = open.withLock { $0 }
-    return call.holding(
-      .read, generation.load(ordering: .relaxed), waitsFor: open.map { [($0.backend, .read)] } ?? [])
+    let waitsFor = pull.withLock { $0?.openCalls } ?? open.map { [($0.backend, .read)] } ?? []
+    return call.holding(.read, generation.load(ordering: .relaxed), waitsFor: waitsFor)
   }
 
   /// Begins; the token is for `cancel`.
@@ -79,10 +82,26 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
       failure = Admission.failure(backend)
     }
     if missed {
+      if asksPeers() { return }
       Answers.with(BP_NOT_FOUND, as: bp_read_result.self, answer)
     } else {
       Answers.with(failure ?? .noBackend, as: bp_read_result.self, answer)
     }
+  }
+
+  /// True when peers are asked: their answer is the answer then.
+  private func asksPeers() -> Bool {
+    guard Pull.isWanted(call.header.pointee.flags, lease.generation) else { return false }
+    let uri = bp_view(data: UnsafePointer(uri.baseAddress), size: UInt64(uriCount))
+    // It holds this request until it has ended.
+    let made = Pull(caller, call, lease, [uri]) { _, result in
+      self.answer(result)
+    } ended: {
+      Answers.with(BP_NOT_FOUND, as: bp_read_result.self, self.answer)
+    }
+    pull.withLock { $0 = made }
+    if isAnswered.load(ordering: .acquiring) { pull.withLock { $0 = nil } } else { made.start() }
+    return true
   }
 
   /// Begins anew in the published generation, because a backend of ours has been replaced. False when there is none.
@@ -138,7 +157,13 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private func answer(_ result: UnsafePointer<bp_result>) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     completion.answer(caller.handle, result)
-    answered?()
+    answered?(result.pointee.code, call.sinceNs)
+    // It and this hold each other.
+    let done = pull.withLock { pull in
+      defer { pull = nil }
+      return pull
+    }
+    done?.giveUp(BP_CANCELLED)
     caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
   }
 

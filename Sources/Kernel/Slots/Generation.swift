@@ -9,7 +9,12 @@ final class Generation: @unchecked Sendable {
   let madeNs = Clock.monotonicNs()
   /// In configured order.
   let slots: [Instance]
+  /// The node's own: no peers.
   let backends: [Instance]
+  /// Asked for what no backend has, in this order.
+  let pullPeers: [Instance]
+  /// What accepted messages are put into; also of peers that could not be started yet.
+  let pushQueues: [PushQueue]
   /// One entry for each program that is not the fallback, in the order clients see.
   let programs: [ProgramRoute]
   let fallback: Instance?
@@ -40,7 +45,10 @@ final class Generation: @unchecked Sendable {
     self.missing = missing
     self.number = number
     self.slots = slots
-    backends = slots.filter { $0.backend != nil }
+    backends = slots.filter { $0.backend != nil && $0.slot.peer == nil }
+    pullPeers = slots.filter { $0.backend != nil && $0.pulls != nil }
+    let pushing = (slots.map(\.slot) + missing.map(\.slot)).filter { $0.peer?.pushes == true }
+    pushQueues = slots.first.map { first in pushing.map { first.kernel.peers.queue($0.name) } } ?? []
     self.programs = programs
     self.fallback = fallback
     self.writePolicy = writePolicy

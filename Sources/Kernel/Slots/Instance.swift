@@ -31,6 +31,7 @@ final class Instance: @unchecked Sendable {
   private(set) var queries: UnsafePointer<bp_backend_query>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
+  private(set) var service: UnsafePointer<bp_service>?
   /// backplane.state/1, when it has that.
   private(set) var stateTable: UnsafePointer<bp_state>?
   /// `bp_plugin.self`.
@@ -43,12 +44,16 @@ final class Instance: @unchecked Sendable {
   let admissionMax: Atomic<Int>
   /// An export of its state is open.
   let isExporting = Atomic<Bool>(false)
-  /// Threads of a handover that are in it, or on their way.
+  /// Threads of the kernel's that are in it, or on their way: those of a handover, and of notices to a service.
   let stateCalls = Atomic<Int>(0)
+  /// A service has been told that the node serves.
+  let wasToldReady = Atomic<Bool>(false)
   /// The way in for writes, of an instance whose state can move to a successor.
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
+  /// Those among them that are timers.
+  let timers = Atomic<Int>(0)
   let statistics = Statistics()
   /// Completions that named an unknown, finished or foreign token; the last one, CLOCK_MONOTONIC.
   let ignoredCompletions = Atomic<UInt64>(0)
@@ -63,6 +68,8 @@ final class Instance: @unchecked Sendable {
   let logLimit = RateLimit(perSecond: 200)
   /// What its slot has missed of acknowledged writes; of a backend.
   let backlog: Backlog
+  /// What came of asking it for records; of a peer.
+  let pulls: PullRecord?
   /// Writes on their way to a backend that is not direct.
   let applyQueue = ApplyQueue()
   /// It missed an acknowledged write; reads go elsewhere while they can.
@@ -99,6 +106,7 @@ final class Instance: @unchecked Sendable {
     self.kernel = kernel
     lent = Mutex(listeners)
     backlog = kernel.repairs.backlog(slot.name)
+    pulls = slot.peer?.pulls == true ? kernel.peers.record(slot.name) : nil
     admissionMax = Atomic(kernel.inFlightMax.load(ordering: .relaxed))
   }
 
@@ -162,6 +170,7 @@ final class Instance: @unchecked Sendable {
       queries = table("backplane.backend.query/1", bp_backend_query.self)
     case .schema: schema = table("backplane.schema/1", bp_schema.self)
     case .transport: transport = table("backplane.transport/1", bp_transport.self)
+    case .service: service = table("backplane.service/1", bp_service.self)
     }
     stateTable = table("backplane.state/1", bp_state.self)
     if let stateTable, Int(stateTable.pointee.format_version) != image.manifest.stateVersion {
@@ -180,6 +189,8 @@ final class Instance: @unchecked Sendable {
       directness.declare(.judge, schema.pointee.judge_mode)
     case .transport:
       if transport == nil { return "backplane.transport/1" }
+    case .service:
+      if service == nil { return "backplane.service/1" }
     }
     return nil
   }
@@ -193,7 +204,7 @@ final class Instance: @unchecked Sendable {
       case .scan: backend?.pointee.scan_mode ?? 0
       case .query: queries?.pointee.mode ?? 0
       case .judge: schema?.pointee.judge_mode ?? 0
-      case .exportState, .importState: BP_MODE_ASYNC
+      case .exportState, .importState, .nodeReady, .nodeEnding: BP_MODE_ASYNC
       }
     }
   }

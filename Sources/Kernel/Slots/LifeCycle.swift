@@ -74,6 +74,8 @@ enum LifeCycle {
   @discardableResult
   static func quiesce(_ instance: Instance, timeoutMs: Int) -> Bool {
     guard instance.state == .serving else { return instance.state != .wedged }
+    // A notice that is on its way comes before, or not at all.
+    guard instance.service == nil || endStateCalls(of: instance, timeoutMs) else { return false }
     let isBack = step(instance, .quiesce, timeoutMs) { $0.plugin!.pointee.quiesce?($0.pointer, $2, $1) ?? BP_OK }
     if isBack { instance.state = .quiesced }
     return isBack
@@ -128,6 +130,7 @@ enum LifeCycle {
     while true {
       instance.kernel.requests.cancelAll(of: instance)
       instance.kernel.feed.cancelAll(of: instance.handle)
+      instance.kernel.timers.cancelAll(of: instance.handle)
       if instance.outgoing.load(ordering: .acquiring) == 0 { return true }
       guard Clock.monotonicNs() < patienceNs else {
         wedge(instance, "its calls to the host")
@@ -137,12 +140,12 @@ enum LifeCycle {
     }
   }
 
-  /// Waits for threads of a handover that was given up. False when the instance is wedged now.
+  /// Waits for threads of a handover that was given up, or of a notice. False when the instance is wedged now.
   private static func endStateCalls(of instance: Instance, _ stopMs: Int) -> Bool {
     let patienceNs = Clock.monotonicNs() + UInt64(stopMs) * 1_000_000
     while instance.stateCalls.load(ordering: .acquiring) > 0 {
       guard Clock.monotonicNs() < patienceNs else {
-        wedge(instance, "a handover of its state")
+        wedge(instance, instance.service == nil ? "a handover of its state" : "node_ready")
         return false
       }
       usleep(1000)

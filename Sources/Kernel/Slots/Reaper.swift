@@ -50,8 +50,8 @@ final class Reaper: @unchecked Sendable {
 
   /// `generation` has been superseded; `leaving` are its instances that its successor does not have.
   func supersede(_ generation: Generation, leaving: [Instance]) {
-    // A transport stops accepting now; it is stopped when its generation has drained.
-    for instance in leaving where instance.transport != nil { quiesce(instance) }
+    // A transport stops accepting now, and a service its work; they are stopped when their generation has drained.
+    for instance in leaving where instance.slot.kind.isActive { quiesce(instance) }
     state.withLock { $0.held.append(Held(generation: generation, sinceNs: Clock.monotonicNs())) }
     wake.withLock { $0.set(true) }
   }
@@ -101,12 +101,18 @@ final class Reaper: @unchecked Sendable {
     }
   }
 
-  /// Quiesces transports while everything behind them still serves, and waits for it: the node is ending.
-  func quiesceTransports(of generation: Generation) {
-    let transports = generation.slots.filter { $0.transport != nil }
-    for instance in transports { quiesce(instance) }
-    for instance in transports { _ = instance.quiesced.get() }
+  /// Quiesces services while transports accept, then transports while everything behind them still serves, and waits for
+  /// it: the node is ending.
+  func quiesceActive(of generation: Generation) {
+    for kind in [SlotConfiguration.Kind.service, .transport] {
+      let instances = generation.slots.filter { $0.slot.kind == kind }
+      for instance in instances { quiesce(instance) }
+      for instance in instances { _ = instance.quiesced.get() }
+    }
   }
+
+  /// Returns at once.
+  func beginQuiescing(_ instances: [Instance]) { for instance in instances { quiesce(instance) } }
 
   private func run() {
     while stopped.get(untilNs: 0) == nil {

@@ -88,7 +88,7 @@ public final class Arrival: @unchecked Sendable {
       try world.prepare(build, node, timeoutMs: startTimeoutMs)
       builds.append(build)
     }
-    for build in builds where build.slot.kind != .transport && roles[build.slot.name] != .exclusive {
+    for build in builds where startsBeforeAll(build) {
       try build.begin(timeoutMs: startTimeoutMs)
     }
   }
@@ -106,7 +106,8 @@ public final class Arrival: @unchecked Sendable {
     }
     let catalog = world.catalogue(
       PluginCataloguer.Request(
-        directories: node.directories.plugins, extraPaths: node.slots.compactMap(\.pluginPath),
+        directories: node.pluginDirectories, optionalDirectories: Set(node.proposedPluginDirectories),
+        extraPaths: node.slots.compactMap(\.pluginPath),
         stagingDirectory: node.directories.staging, pluginSizeBytesMax: node.limits.pluginSizeBytesMax,
         settleMs: node.reload.settleMs, removalGraceMs: 0, now: ["*"]))
     guard let plugin = catalog.plugin(for: slot) else { throw SlotRefusals.missing(slot, catalog) }
@@ -123,7 +124,7 @@ public final class Arrival: @unchecked Sendable {
       case .serve(let name): try serve(name, descriptors)
       case .accept:
         try publish(builds.map { $0.instance! })
-        for build in builds where build.slot.kind == .transport && roles[build.slot.name] != .exclusive {
+        for build in builds.inStartOrder where roles[build.slot.name] != .exclusive && !startsBeforeAll(build) {
           try build.begin(timeoutMs: startTimeoutMs)
         }
       case .start(let name):
@@ -133,6 +134,15 @@ public final class Arrival: @unchecked Sendable {
       default: throw SlotRefusals.upgrade("the old process asks what this one does not know")
       }
       try send(.done)
+    }
+  }
+
+  /// What acts by itself waits until the transports are to accept, unless it is given state before.
+  private func startsBeforeAll(_ build: SlotBuild) -> Bool {
+    switch roles[build.slot.name] {
+    case .exclusive: false
+    case .moves: build.slot.kind != .transport
+    default: build.slot.kind.takesCalls
     }
   }
 
@@ -164,9 +174,12 @@ public final class Arrival: @unchecked Sendable {
     let thread = Thread.start(name: "bp-predecessor") { [self] in
       while let (message, descriptors) = try? receive() {
         for descriptor in descriptors { close(descriptor) }
-        // A transport that cannot be beside its predecessor: its connections wait in the queue of its socket.
+        // What cannot be beside its predecessor; a transport's connections wait in the queue of its socket.
         if case .start(let name) = message, let build = build(name) {
-          do throws(Refusal) { try build.begin(timeoutMs: startTimeoutMs) } catch {
+          do throws(Refusal) {
+            try build.begin(timeoutMs: startTimeoutMs)
+            ServiceNotice.tellReady([build.instance!], timeoutMs: startTimeoutMs)
+          } catch {
             kernel.log.error("a slot did not start in the new process", ["slot": name, "reason": error.sentence])
             build.instance?.health = (BP_HEALTH_UNHEALTHY, error.sentence)
           }

@@ -139,8 +139,15 @@ final class Departure {
           predecessors: predecessors + 1, slots: slots,
           missing: published.missing.map {
             UpgradeMessage.Missing(slot: $0.slot.name, plugin: $0.plugin, version: $0.version, reason: $0.reason)
-          }, listeners: listeners, refusedBuilds: reconciler.refusedBuilds, files: reconciler.world.knownFiles)),
+          }, listeners: listeners, refusedBuilds: reconciler.refusedBuilds, files: reconciler.world.knownFiles,
+          proposals: loaded.proposals)),
       descriptors: descriptors + (control.map { [$0] } ?? []))
+  }
+
+  /// It is stopped here and started there once the other process serves: nothing of it moves, and no request waits for it.
+  static func isHandedOverLate(_ instance: Instance) -> Bool {
+    guard instance.slot.kind.isActive, instance.image.manifest.handover == .stopThenStart else { return false }
+    return instance.slot.kind == .transport || instance.stateTable == nil
   }
 
   private func role(_ instance: Instance) -> UpgradeMessage.Slot.Role {
@@ -152,7 +159,7 @@ final class Departure {
   private func moveSlots(
     _ published: Generation, _ loaded: LoadedConfiguration, _ transaction: inout ReloadTransaction
   ) throws(Refusal) {
-    for instance in published.slots where instance.transport == nil {
+    for instance in published.slots where instance.slot.kind != .transport && !Departure.isHandedOverLate(instance) {
       let role = role(instance)
       guard role != .beside else { continue }
       let build = SlotBuild(instance.slot, instance.image.plugin, replacing: instance)

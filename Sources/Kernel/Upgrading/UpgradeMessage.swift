@@ -12,7 +12,7 @@
 /// In the place of `done` the new one may send `refused`. It ends when the old one does before `commit`.
 enum UpgradeMessage: Codable, Sendable {
   /// Kernels that differ in it do not replace each other.
-  static let protocolVersion = 1
+  static let protocolVersion = 2
 
   struct Hello: Codable, Sendable {
     var protocolVersion = UpgradeMessage.protocolVersion
@@ -65,6 +65,8 @@ enum UpgradeMessage: Codable, Sendable {
     var listeners: [Listener]
     var refusedBuilds: RefusedBuilds
     var files: [PluginCataloguer.KnownFile]
+    /// What services have proposed; it is in `node`.
+    var proposals: [Proposal]
   }
 
   struct Commit: Codable, Sendable {

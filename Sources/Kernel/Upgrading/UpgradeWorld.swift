@@ -119,6 +119,12 @@ final class UpgradeWorld: ReloadWorld {
     return base.stop(instance)
   }
 
+  /// What is in the other process is told there, once it has been given the node.
+  func tellReady(_ instances: [Instance], timeoutMs: Int) {
+    let ours = instances.filter { instance in !builds.contains { $0.instance === instance } }
+    base.tellReady(ours, timeoutMs: timeoutMs)
+  }
+
   // MARK: What is not
 
   func nowNs() -> UInt64 { base.nowNs() }
@@ -144,7 +150,7 @@ final class UpgradeWorld: ReloadWorld {
   func supersede(_ generation: Generation, leaving: [Instance]) { base.supersede(generation, leaving: leaving) }
   var heldGenerations: [Generation] { base.heldGenerations }
   func cancelCalls(of instance: Instance) { base.cancelCalls(of: instance) }
-  func quiesceTransports(of generation: Generation) { base.quiesceTransports(of: generation) }
+  func quiesceActive(of generation: Generation) { base.quiesceActive(of: generation) }
   func apply(_ reload: NodeConfiguration.Reload) { base.apply(reload) }
   var images: [Image] { base.images }
   var knownFiles: [PluginCataloguer.KnownFile] { base.knownFiles }

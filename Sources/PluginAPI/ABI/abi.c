@@ -4,4 +4,5 @@
 #include <backplane/node.h>
 #include <backplane/probe.h>
 #include <backplane/schema.h>
+#include <backplane/service.h>
 #include <backplane/transport.h>

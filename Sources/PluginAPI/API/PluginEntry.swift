@@ -34,6 +34,10 @@ public struct PluginEntry: @unchecked Sendable {
     self.init(kinds: ["transport"], id, version, create)
   }
 
+  public init<P: Service>(_ type: P.Type, id: StaticString, version: StaticString, create: Create) {
+    self.init(kinds: ["service"], id, version, create)
+  }
+
   /// For kinds that have no protocol here yet: `create` makes the table itself.
   public init(kinds: [StaticString], _ id: StaticString, _ version: StaticString, _ create: Create) {
     func view(_ text: StaticString) -> bp_view {
@@ -95,6 +99,15 @@ extension Transport {
   }
 }
 
+extension Service {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    ServiceInstance<Self>(HostHandle(table: host!, instance: instance)).intoTable()
+  }
+}
+
 extension Backend where Self: HandsOverState {
   /// See `PluginEntry`.
   public static func create(
@@ -137,5 +150,14 @@ extension Transport where Self: HandsOverState {
     _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
   ) -> UnsafePointer<bp_plugin>? {
     TransportInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
+  }
+}
+
+extension Service where Self: HandsOverState {
+  /// See `PluginEntry`.
+  public static func create(
+    _ host: UnsafePointer<bp_host>?, _ instance: bp_instance, _ report: UnsafePointer<bp_report>?
+  ) -> UnsafePointer<bp_plugin>? {
+    ServiceInstance<Self>(HostHandle(table: host!, instance: instance), state: StateSide()).intoTable()
   }
 }

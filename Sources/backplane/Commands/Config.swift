@@ -77,11 +77,17 @@ struct ConfigShow: AsyncParsableCommand, AnswersInJSON {
     commandName: "show", abstract: "Print every value and where it came from.",
     discussion: "Secrets are left out: passwords in URLs and values of keys like password show ***.")
 
-  @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var options: ControlOptions
   @OptionGroup var output: OutputOptions
 
+  @Flag(
+    name: .long,
+    help: "Ask the running node what it runs with, with what services have proposed (over its control socket).")
+  var running = false
+
   func run() async throws {
-    let loaded = try options.load()
+    if running { return try await showRunning() }
+    let loaded = try options.configuration.load()
     if output.json {
       let values = loaded.values.map { value in
         JSONValue.object([
@@ -94,5 +100,21 @@ struct ConfigShow: AsyncParsableCommand, AnswersInJSON {
       for warning in loaded.warnings { Output.warning("\(warning)") }
       Output.table(["KEY", "VALUE", "ORIGIN"], loaded.values.map { [$0.key, $0.value, $0.origin.description] })
     }
+  }
+
+  private func showRunning() async throws {
+    let values = try await options.ask("configuration")["values"]?.array ?? []
+    func text(_ value: JSONValue, _ key: String) -> String { value[key]?.string ?? "" }
+    guard output.json else {
+      let keys = ["key", "value", "origin"]
+      return Output.table(keys.map { $0.uppercased() }, values.map { value in keys.map { text(value, $0) } })
+    }
+    let parsed = values.map { value in
+      JSONValue.object([
+        "key": .string(text(value, "key")), "origin": .string(text(value, "origin")),
+        "value": JSONValue.parse(Array(text(value, "value").utf8)) ?? .string(text(value, "value")),
+      ])
+    }
+    Output.line(JSONValue.object(["values": .array(parsed)]).text)
   }
 }

@@ -22,8 +22,9 @@ struct Serve: AsyncParsableCommand, AnswersInJSON {
     let flags = options.flags
     let environment = ProcessInfo.processInfo.environment
     let workingDirectory = FileManager.default.currentDirectoryPath
-    try await KernelHooks.serve(loaded) {
-      try ConfigurationLoader.load(flags: flags, environment: environment, workingDirectory: workingDirectory)
+    try await KernelHooks.serve(loaded) { proposals in
+      try ConfigurationLoader.load(
+        flags: flags, environment: environment, workingDirectory: workingDirectory, proposals: proposals)
     }
   }
 }

@@ -134,6 +134,58 @@ struct FeedWalkTests {
     #expect(walk.node.shutDown())
   }
 
+  /// Who hears nothing keeps a place that is in the ring, and is not told of a gap when it comes back.
+  @Test func oneWhoHearsNothingIsToldWhereItStands() throws {
+    let walk = FeedBench()
+    walk.feed.apply(FeedSettings(recordsMax: 40))
+    let (quiet, token) = walk.node.subscribe("acct://toy/quiet")
+    let (idle, idleToken) = walk.node.subscribe("acct://toy/idle", credits: 1)
+    let first = try #require(quiet.inbox.next())
+    #expect(idle.inbox.next()?.isPlace == true)
+    for number in 0..<200 { #expect(walk.write("acct://toy/a", "\(number)")?.code == BP_OK) }
+    #expect(eventually { quiet.items.last.map { $0.position + 10 >= walk.feed.position } ?? false })
+    // A round now and then, not one for each quarter of a ring that turns fast.
+    #expect(quiet.items.allSatisfy { $0.isPlace && !$0.isGap } && quiet.items.count <= 22)
+    // Without a credit it is told nothing, and a place that it is told later is not in the way of a write.
+    let idleCount = idle.itemsCount.load(ordering: .acquiring)
+    #expect(idleCount == 1)
+    #expect(walk.node.grant(idleToken, 2) == BP_OK)
+    #expect(walk.write("acct://toy/idle", "mine")?.code == BP_OK)
+    #expect(eventually { idle.items.last?.text == "mine" })
+    #expect(idle.items.allSatisfy { !$0.isGap })
+    walk.node.cancel(token)
+    #expect(quiet.end.soon() != nil)
+    let last = try #require(quiet.items.last)
+    let (again, againToken) = walk.node.subscribe("acct://toy/quiet", after: (last.epoch, last.position))
+    #expect(again.inbox.next()?.isGap == false)
+    #expect(walk.write("acct://toy/quiet", "heard")?.code == BP_OK)
+    #expect(text(again) == "heard")
+    walk.node.cancel(againToken)
+    let late = walk.node.subscribe("acct://toy/quiet", after: (first.epoch, first.position)).listener
+    #expect(late.inbox.next()?.isGap == true)
+    #expect(walk.node.shutDown())
+  }
+
+  /// Many quiet ones are told in slices, each once in a round, while others get their items.
+  @Test func manyWhoHearNothingAreTold() throws {
+    let walk = FeedBench()
+    walk.feed.apply(FeedSettings(recordsMax: 400))
+    let quiet = (0..<1_000).map { walk.node.subscribe("acct://toy/quiet/\($0)").listener }
+    for listener in quiet { #expect(listener.inbox.next()?.isPlace == true) }
+    let busy = walk.node.subscribe("acct://toy/a", credits: 1_000).listener
+    #expect(busy.inbox.next()?.isPlace == true)
+    for number in 0..<150 { #expect(walk.write("acct://toy/a", "\(number)")?.code == BP_OK) }
+    for listener in quiet {
+      let told = try #require(listener.inbox.next())
+      #expect(told.isPlace && !told.isGap && told.position >= 100)
+    }
+    #expect(eventually { busy.items.count == 151 })
+    // Who hears something is told by that where it stands.
+    #expect(busy.items.dropFirst().allSatisfy { !$0.isPlace })
+    #expect(walk.node.shutDown())
+    #expect(quiet.allSatisfy { $0.items.count == 2 })
+  }
+
   /// Nothing is queued for those who take nothing, and the ring has its bound.
   @Test func withoutCreditsNothingGrows() throws {
     let walk = FeedBench()

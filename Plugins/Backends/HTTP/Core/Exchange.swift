@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import NIOCore
 import NIOHTTP1
+import PluginAPI
 import Synchronization
 
 /// What is asked of the remote.
@@ -17,6 +18,15 @@ struct RemoteRequest: Sendable {
   var trace: String?
   /// When the caller stops waiting, CLOCK_MONOTONIC; 0: never.
   var deadlineNs: UInt64 = 0
+  /// It is not this node's own: the remote leaves its peers out (`backplane-forwarded: 1`).
+  var isForwarded = false
+
+  /// Takes over what a call says of where it comes from.
+  mutating func take(_ call: bp_call?) {
+    trace = Trace.text(call)
+    deadlineNs = call?.deadline_ns ?? 0
+    isForwarded = (call?.flags ?? 0) & BP_CALL_FORWARDED != 0
+  }
 }
 
 /// What the remote answered.

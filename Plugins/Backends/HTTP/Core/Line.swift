@@ -94,6 +94,7 @@ final class Line: Sendable {
     var prepared = prototypes.of(request.method)
     prepared.headers.add(name: TargetHandler.header, value: "\(exchange.number)")
     if let key = request.key { prepared.headers.add(name: "x-backplane-request", value: key.text) }
+    if request.isForwarded { prepared.headers.add(name: "backplane-forwarded", value: "1") }
     if let trace = request.trace { prepared.headers.add(name: "traceparent", value: trace) }
     if let body = request.body {
       prepared.headers.add(name: "content-type", value: "application/json")

@@ -76,8 +76,7 @@ final class Reads: Sendable {
 
   private func request(_ wanted: Wanted) -> RemoteRequest {
     var request = RemoteRequest(method: .get, target: wanted.target, key: wanted.entry.key)
-    request.trace = Trace.text(wanted.calls[0].header)
-    request.deadlineNs = wanted.calls[0].header?.deadline_ns ?? 0
+    request.take(wanted.calls[0].header)
     return request
   }
 

@@ -110,8 +110,7 @@ struct Scans: Sendable {
     _ target: String, _ key: RequestKey, _ header: bp_call?, _ token: bp_token
   ) throws(Failure) -> ListAnswer {
     var request = RemoteRequest(method: .get, target: target, key: key)
-    request.trace = Trace.text(header)
-    request.deadlineNs = header?.deadline_ns ?? 0
+    request.take(header)
     let waiting = Awaited<Result<RemoteAnswer, Failure>>()
     calls.begin(token, remote.send(request) { waiting.put($0) })
     let result = waiting.take()

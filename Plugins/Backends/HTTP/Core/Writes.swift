@@ -76,8 +76,7 @@ struct Writes: Sendable {
     // Also for what is sent by POST: it could never be read or deleted.
     guard let path = RecordPath.target("delete", op.uri.bytes, base: remote.settings.remote.base) else { return nil }
     var request = RemoteRequest(method: .delete, target: path, key: key)
-    request.trace = Trace.text(unit.header)
-    request.deadlineNs = unit.header?.deadline_ns ?? 0
+    request.take(unit.header)
     guard !op.isDelete else { return request }
     request.method = .post
     request.target = "\(remote.settings.remote.base)/api/v1/receive"

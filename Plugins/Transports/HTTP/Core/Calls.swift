@@ -52,6 +52,7 @@ extension Connection {
       call.trace_id_low = trace.low
       call.span_id = trace.span
     }
+    if current.isForwarded { call.flags = BP_CALL_FORWARDED }
     if let key = current.key { (call.idempotency_key_high, call.idempotency_key_low) = key }
     call.peer = bp_view(data: UnsafePointer(peer.baseAddress), size: UInt64(peerCount))
     phase = .submitting

@@ -10,7 +10,8 @@ import WebSocketTransport
 ///
 /// Requests are executed in order, one at a time. One that the node completes at once is answered before the next is
 /// looked at, without a queue; while one waits for its completion, those behind it queue, and as soon as one does no
-/// more is read from the socket. Answers gather in the loop's output buffer and go out when the read event ends.
+/// more is read from the socket. Answers gather in the loop's output buffer and go out when the read event ends, or together
+/// with those to others of the same turn of the loop (`HeldAnswers`).
 final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecked Sendable {
   // @unchecked: all state is confined to the connection's event loop. Completions on other threads touch `loop` only
   // (constant) and hop.
@@ -57,6 +58,8 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   private var isWriteStalled = false
   /// Within `flush`, which must not be entered again: NIO reports changes of writability from inside a write.
   private var isFlushing = false
+  /// Something was written that is flushed with other connections' answers.
+  private var isHeld = false
 
   // CLOCK_MONOTONIC_COARSE; 0: not running.
   private var headSinceNs: UInt64 = 0
@@ -292,7 +295,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
 
   func channelReadComplete(context: ChannelHandlerContext) {
     if waitingCount > 0 { executeWaiting() }
-    flush()
+    hold()
     stamp()
   }
 
@@ -360,10 +363,30 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
     if isClosing, !isLingering, !isUpgrading, phase == .idle { beginLingering() }
   }
 
+  /// As `flush`, for answers that came about within a read event: what can wait for a moment does, see `HeldAnswers`.
+  private func hold() {
+    guard let context, stream == nil, !isClosing, !isHeld, loop.outputOwner === self,
+      (1...LoopState.outputCapacity).contains(loop.output.readableBytes)
+    else { return flush() }
+    loop.counters.sentBytes += UInt64(loop.output.readableBytes)
+    isHeld = true
+    isFlushing = true
+    context.write(wrapOutboundOut(loop.output), promise: nil)
+    isFlushing = false
+    loop.holdOutput(self)
+  }
+
+  func sendHeld() {
+    guard isHeld else { return }
+    isHeld = false
+    context?.flush()
+  }
+
   /// Half-closes and waits for the peer to close, throwing away what it still sends: closing at once would reset the
   /// connection when unread bytes are there, and the reset may overtake the last answer.
   private func beginLingering() {
     guard let context else { return }
+    sendHeld()
     isLingering = true
     reception = .ignored
     release(&incoming)
@@ -489,6 +512,7 @@ final class Connection: ChannelDuplexHandler, RemovableChannelHandler, @unchecke
   /// Closes without more ado.
   func closeNow() {
     guard let context else { return }
+    sendHeld()
     isClosing = true
     context.close(promise: nil)
   }

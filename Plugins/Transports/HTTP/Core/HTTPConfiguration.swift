@@ -28,6 +28,7 @@ public struct HTTPConfiguration: Decodable, Sendable {
   var origins: WebSocketConfiguration.Origins?
   var rateLimit: RateLimitKeys?
   var trustedProxies: [String]?
+  var clientAddressHeader: String?
   var webSocket: WebSocketChoice?
 
   enum CodingKeys: String, CodingKey {
@@ -56,6 +57,7 @@ public struct HTTPConfiguration: Decodable, Sendable {
     case origins
     case rateLimit = "rate_limit"
     case trustedProxies = "trusted_proxies"
+    case clientAddressHeader = "client_address_header"
     case webSocket = "websocket"
   }
 
@@ -113,8 +115,8 @@ public struct HTTPConfiguration: Decodable, Sendable {
       into: &limits.answersSizeBytesMax)
     if let tls { takeTLS(tls, &limits, &problems) }
     let access = AccessKeys(
-      tokens: tokens, anonymous: anonymous, origins: origins?.list, rateLimit: rateLimit, trustedProxies: trustedProxies
-    )
+      tokens: tokens, anonymous: anonymous, origins: origins?.list, rateLimit: rateLimit,
+      trustedProxies: trustedProxies, clientAddressHeader: clientAddressHeader)
     limits.access = AccessPolicy(access, problems: &problems)
     applyWebSocket(to: &limits, &problems)
     guard problems.isEmpty else { throw ConfigurationErrors(problems: problems) }

@@ -25,6 +25,7 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
   /// connection do not interleave with another's, and whoever begins an answer flushes a former owner first.
   var output: ByteBuffer
   unowned(unsafe) var outputOwner: Connection?
+  private var held = HeldAnswers()
   /// For the normal form of one URI.
   let uriScratch: UnsafeMutableBufferPointer<UInt8>
   /// For bodies that are put together piece by piece.
@@ -90,7 +91,7 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
 
   deinit { uriScratch.deallocate() }
 
-  private static let outputCapacity = 16 << 10
+  static let outputCapacity = 16 << 10
   /// A bigger output buffer is not kept.
   private static let outputCapacityMax = 256 << 10
 
@@ -277,6 +278,23 @@ final class LoopState: AcceptingLoop, @unchecked Sendable {
     } else {
       output.clear(minimumCapacity: Self.outputCapacity)
     }
+  }
+
+  /// Sends what was written to `connection` together with other answers of this turn of the loop. For its owner.
+  func holdOutput(_ connection: Connection) {
+    let (isDue, awaitsEnd) = held.hold(connection, &output)
+    if awaitsEnd {
+      eventLoop.assumeIsolated().execute {
+        self.held.turnEnded()
+        self.sendHeld()
+      }
+    }
+    if isDue { sendHeld() }
+    recycleOutput()
+  }
+
+  private func sendHeld() {
+    for connection in held.take() { connection.sendHeld() }
   }
 
   @inline(__always)

@@ -89,6 +89,8 @@ struct Request {
   var trace: TraceContext?
   /// Another node asks (`x-backplane-node: 1`): it is told what the HTTP API has no place for.
   var isFromNode = false
+  /// Another node hands on what a client asked of it (`backplane-forwarded: 1`): peers are left out.
+  var isForwarded = false
   /// The name of the request on its way through nodes (`x-backplane-request`, 32 hexadecimal digits).
   var key: (high: UInt64, low: UInt64)?
   /// What the client may do.
@@ -139,7 +141,12 @@ struct Request {
         }
       case 16: if name.matches("x-backplane-node") { isFromNode = value == "1" }
       case 17: if name.matches("transfer-encoding") { isChunked = true }
-      case 19: if name.matches("x-backplane-request") { key = TraceContext.key(value) }
+      case 19:
+        if name.matches("x-backplane-request") {
+          key = TraceContext.key(value)
+        } else if name.matches("backplane-forwarded") {
+          isForwarded = value == "1"
+        }
       case 30:
         if name.matches("access-control-request-headers") { requestedHeaders = Self.sane(value, countMax: 4096) }
       default: break

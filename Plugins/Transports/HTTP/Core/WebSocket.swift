@@ -56,7 +56,8 @@ extension Connection {
       ) { $0.put(text) }
     case .success(var head):
       isUpgrading = true
-      admission = WebSocketAdmission(rights: current.rights.webSocket, meter: current.meter)
+      admission = WebSocketAdmission(
+        rights: current.rights.webSocket, meter: current.meter, isForwarded: current.isForwarded)
       isClosing = true
       loop.claimOutput(self)
       loop.output.writeBuffer(&head)

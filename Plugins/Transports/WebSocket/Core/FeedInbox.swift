@@ -64,6 +64,12 @@ final class FeedInbox: @unchecked Sendable {
   enum Arrival: Sendable {
     case event(Subscription, EventText)
     case end(Subscription, bp_code, String)
+
+    fileprivate var connection: WebSocketConnection {
+      switch self {
+      case .event(let subscription, _), .end(let subscription, _, _): subscription.connection
+      }
+    }
   }
 
   private struct State {
@@ -80,7 +86,7 @@ final class FeedInbox: @unchecked Sendable {
   unowned(unsafe) var loop: WebSocketLoop?
 
   private static let recentMax = 8
-  /// How many are sent before others of the loop have their turn.
+  /// To how many connections is sent before others of the loop have their turn.
   private static let turnMax = 256
 
   init(_ eventLoop: any EventLoop, _ shared: SharedState) {
@@ -124,7 +130,7 @@ final class FeedInbox: @unchecked Sendable {
 
   private func schedule() {
     guard !shared.isStopped.load(ordering: .acquiring) else { return }
-    eventLoop.execute { self.drain(self.nextTurn()[...]) }
+    eventLoop.execute { self.drain(self.gather(self.nextTurn())[...]) }
   }
 
   private func nextTurn() -> [Arrival] {
@@ -138,23 +144,41 @@ final class FeedInbox: @unchecked Sendable {
     }
   }
 
-  /// Sends some, and the rest when others have had their turn. On the loop.
-  private func drain(_ arrivals: ArraySlice<Arrival>) {
-    guard let loop else { return }
-    for arrival in arrivals.prefix(Self.turnMax) {
-      switch arrival {
-      case .event(let subscription, let text): subscription.connection.send(text, to: subscription)
-      case .end(let subscription, let code, let message):
-        subscription.connection.ended(subscription, code, message)
+  /// By connection, in their order: what has come for one while others were sent to goes out in one piece. On the loop.
+  private func gather(_ arrivals: [Arrival]) -> [WebSocketConnection] {
+    var connections: [WebSocketConnection] = []
+    for arrival in arrivals {
+      let connection = arrival.connection
+      if connection.arrivals.isEmpty { connections.append(connection) }
+      connection.arrivals.append(arrival)
+    }
+    return connections
+  }
+
+  /// Sends to some, and to the rest when others have had their turn. On the loop.
+  private func drain(_ connections: ArraySlice<WebSocketConnection>) {
+    guard let loop else {
+      // They would keep each other.
+      for connection in connections { connection.arrivals = [] }
+      return
+    }
+    for connection in connections.prefix(Self.turnMax) {
+      let arrivals = connection.arrivals
+      connection.arrivals = []
+      for arrival in arrivals {
+        switch arrival {
+        case .event(let subscription, let text): connection.send(text, to: subscription)
+        case .end(let subscription, let code, let message): connection.ended(subscription, code, message)
+        }
       }
     }
     loop.outputOwner?.flush()
-    let rest = arrivals.dropFirst(Self.turnMax)
+    let rest = connections.dropFirst(Self.turnMax)
     if !rest.isEmpty {
       eventLoop.execute { self.drain(rest) }
       return
     }
     let next = nextTurn()
-    if !next.isEmpty { eventLoop.execute { self.drain(next[...]) } }
+    if !next.isEmpty { eventLoop.execute { self.drain(self.gather(next)[...]) } }
   }
 }

@@ -55,6 +55,7 @@ extension WebSocketConnection {
       var header = bp_call()
       header.size = .size(of: bp_call.self)
       if deadline { header.deadline_ns = coarseMonotonicNs() &+ UInt64(loop.limits.requestTimeoutMs) &* 1_000_000 }
+      if admission.isForwarded { header.flags = BP_CALL_FORWARDED }
       header.peer = bp_view(peer)
       return body(&header)
     }

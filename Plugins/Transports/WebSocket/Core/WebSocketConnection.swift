@@ -47,6 +47,8 @@ public final class WebSocketConnection: ChannelDuplexHandler, @unchecked Sendabl
   // What goes on.
   var calls: [NodeCall] = []
   var subscriptions: [Subscription] = []
+  /// What the inbox has taken over for them and has not sent.
+  var arrivals: [FeedInbox.Arrival] = []
 
   // What goes out.
   private(set) var isWriteStalled = false

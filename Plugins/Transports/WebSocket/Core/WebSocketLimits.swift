@@ -50,9 +50,16 @@ public struct WebSocketAdmission: Sendable {
   /// Counts a message: 0, or after how many seconds one may come. Nil: as often as they like.
   public var meter: (@Sendable () -> UInt64)?
 
-  public init(rights: WebSocketRights = .all, meter: (@Sendable () -> UInt64)? = nil) {
+  /// The client is another node that hands on what was asked of it (`backplane-forwarded: 1` in the request to upgrade):
+  /// peers are left out of whatever it asks.
+  public var isForwarded: Bool
+
+  public init(
+    rights: WebSocketRights = .all, meter: (@Sendable () -> UInt64)? = nil, isForwarded: Bool = false
+  ) {
     self.rights = rights
     self.meter = meter
+    self.isForwarded = isForwarded
   }
 }
 

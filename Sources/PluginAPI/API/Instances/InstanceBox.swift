@@ -39,6 +39,10 @@ class InstanceBox {
   func judge(_ message: UnsafePointer<bp_message>, _ token: bp_token) {}
   func canonical(_ uri: bp_view, _ write: (BorrowedBytes) -> Void) {}
 
+  // Services.
+  func nodeReady(_ call: bp_call, _ token: bp_token) {}
+  func nodeEnding(_ call: bp_call, _ token: bp_token) {}
+
   // Transports.
   func connections() -> Int { 0 }
 

@@ -30,6 +30,7 @@ struct AccessKeys: Sendable {
   var origins: [String]?
   var rateLimit: RateLimitKeys?
   var trustedProxies: [String]?
+  var clientAddressHeader: String?
 
   var isEmpty: Bool { tokens == nil && anonymous == nil && origins == nil && rateLimit == nil }
 }

@@ -15,6 +15,12 @@ final class AccessPolicy: Sendable {
     var meter: (@Sendable () -> UInt64)?
   }
 
+  /// Where trusted proxies say who their client is. Only one: the other passes them as the client wrote it.
+  enum ClientAddressHeader: String, Sendable {
+    case xForwardedFor = "x-forwarded-for"
+    case forwarded
+  }
+
   private let tokens: Tokens
   private let hasTokens: Bool
   private let anonymous: Rights
@@ -23,10 +29,11 @@ final class AccessPolicy: Sendable {
   private let limiter: RateLimiter?
   private let isLimitedByToken: Bool
   private let trustedProxies: [AddressRange]
+  private let clientAddressHeader: ClientAddressHeader
 
   init(
     tokens: [Tokens.Token], anonymous: Rights, origins: Set<String>?, limiter: RateLimiter?, isLimitedByToken: Bool,
-    trustedProxies: [AddressRange]
+    trustedProxies: [AddressRange], clientAddressHeader: ClientAddressHeader
   ) {
     self.tokens = Tokens(tokens)
     hasTokens = !tokens.isEmpty
@@ -35,6 +42,7 @@ final class AccessPolicy: Sendable {
     self.limiter = limiter
     self.isLimitedByToken = isLimitedByToken
     self.trustedProxies = trustedProxies
+    self.clientAddressHeader = clientAddressHeader
   }
 
   /// Looks at a request before its body is taken in.
@@ -79,13 +87,21 @@ final class AccessPolicy: Sendable {
     guard var address = peer else { return ClientKey(IPAddress(high: 0, low: 0)) }
     guard isTrusted(address) else { return ClientKey(address) }
     // From the nearest on: each is believed as long as who said it is.
-    let stations = head.headers["x-forwarded-for"].flatMap { $0.split(separator: ",") }
-    for station in stations.reversed() {
-      guard let named = IPAddress(forwarded: station) else { break }
+    for station in stations(head).reversed() {
+      guard let named = station else { break }
       address = named
       if !isTrusted(named) { break }
     }
     return ClientKey(address)
+  }
+
+  /// What the trusted header says, the nearest station last; nil: one that is not known.
+  private func stations(_ head: HTTPRequestHead) -> [IPAddress?] {
+    let lines = head.headers[clientAddressHeader.rawValue]
+    switch clientAddressHeader {
+    case .xForwardedFor: return lines.flatMap { $0.split(separator: ",") }.map { IPAddress(forwarded: $0) }
+    case .forwarded: return ForwardedHeader(lines)?.stations ?? []
+    }
   }
 
   private func isTrusted(_ address: IPAddress) -> Bool { trustedProxies.contains { $0.contains(address) } }

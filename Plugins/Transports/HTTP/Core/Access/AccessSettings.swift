@@ -10,11 +10,13 @@ extension AccessPolicy {
     let origins = keys.origins.map { reader.origins($0) }
     let limiter = keys.rateLimit.flatMap { reader.limiter($0) }
     let proxies = reader.proxies(keys.trustedProxies ?? [], isUsed: keys.rateLimit != nil)
+    let header = reader.header(keys.clientAddressHeader, isUsed: !(keys.trustedProxies ?? []).isEmpty)
     problems += reader.problems
     guard problems.count == count, !keys.isEmpty else { return nil }
     self.init(
       tokens: tokens, anonymous: anonymous, origins: origins, limiter: limiter,
-      isLimitedByToken: keys.rateLimit?.by == "token", trustedProxies: proxies)
+      isLimitedByToken: keys.rateLimit?.by == "token", trustedProxies: proxies,
+      clientAddressHeader: header)
   }
 }
 
@@ -133,6 +135,20 @@ private struct AccessReader {
     }
     guard problems.count == count else { return nil }
     return RateLimiter(requestsPerSecond: rate, burst: burst, clientsMax: clientsMax)
+  }
+
+  mutating func header(_ name: String?, isUsed: Bool) -> AccessPolicy.ClientAddressHeader {
+    guard let name else { return .xForwardedFor }
+    if !isUsed {
+      refuse(
+        "/client_address_header",
+        "client_address_header is for trusted_proxies, of which there are none; list them or leave this out.")
+    }
+    guard let header = AccessPolicy.ClientAddressHeader(rawValue: name.lowercased()) else {
+      refuse("/client_address_header", "client_address_header must be x-forwarded-for or forwarded.")
+      return .xForwardedFor
+    }
+    return header
   }
 
   mutating func proxies(_ texts: [String], isUsed: Bool) -> [AddressRange] {

@@ -38,7 +38,8 @@ typedef struct bp_subscribe {
 /* The data is not here, because it was not asked for or is larger than feed.item_size_bytes_max: read the record. */
 #define BP_FEED_NO_DATA 2u
 /* No write: where the subscription stands now, and with BP_FEED_GAP that something was lost. The first item of every
- * subscription is one, and takes a credit. */
+ * subscription is one; one that hears nothing while others do gets another when the ring has turned over by a quarter,
+ * at most one a second, so that the place it knows stays in the ring. It takes a credit. */
 #define BP_FEED_PLACE 4u
 
 /* One write, or one place. Views are valid during the call. Items of one record come in the order of its versions;

@@ -1,0 +1,1 @@
+/* Nothing to declare: the note is in the object file. */
