@@ -256,10 +256,13 @@ let tests: [Target] = [
     dependencies: [
       "HTTPTransport", "WebSocketTransport", "JSONText", "NodeTesting", "TransportSupport", pluginAPI, pluginTestHost,
     ], swiftSettings: swift6),
+  // An HTTP server that means no good.
+  .target(name: "HostileTesting", dependencies: nio, path: "Tests/HostileTesting", swiftSettings: swift6),
   .testTarget(
     name: "ManagedServiceTests",
     dependencies: [
-      "VectorTesting", "ManagedService", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText", pluginAPI,
+      "VectorTesting", "HostileTesting", "ManagedService", "ManagedNode", "MessageCrypto",
+      "JSONText", pluginAPI, nioTLS,
     ] + nio, swiftSettings: swift6),
   .target(
     name: "BackendTesting", dependencies: ["BackendSupport", pluginAPI], path: "Tests/BackendTesting",
@@ -376,8 +379,8 @@ let nodeTests: [Target] = [
   .testTarget(
     name: "NodeManagedTests",
     dependencies: [
-      "NodeTesting", "ManagedNode", "MessageEncryption", "MessageCrypto", "JSONText", "backplane", "backplane-host",
-    ] + nio,
+      "NodeTesting", "HostileTesting", "ManagedNode", "MessageCrypto", "JSONText", "backplane", "backplane-host",
+    ],
     swiftSettings: swift6),
   .testTarget(
     name: "NodeNetworkTests",

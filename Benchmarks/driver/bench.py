@@ -15,6 +15,8 @@ import http_part
 import isolation_part
 import json_part
 import lists_part
+import managed_part
+import peers_part
 import postgresql_part
 import reload_part
 import repair_part
@@ -27,7 +29,7 @@ from processes import Missing
 PARTS = {"http": http_part, "boundary": boundary_part, "durable": durable_part, "start": start_part,
          "reload": reload_part, "isolation": isolation_part, "lists": lists_part, "postgresql": postgresql_part,
          "repair": repair_part, "signed": signed_part, "json": json_part, "feed": feed_part,
-         "websocket": websocket_part}
+         "websocket": websocket_part, "managed": managed_part, "peers": peers_part}
 # What a part needs that does not say so itself.
 PRODUCTS = ("backplane", "BareServer", "BoundaryBenchmark", "BackendBenchmark", "PostgreSQLBenchmark", "OpenLoop",
             "IsolationBenchmark", "FeedBenchmark", "backplane-host")

@@ -37,6 +37,11 @@ extension Connection {
     send(.importState, token, ImportPayload(call: call, request: request), isUrgent: false)
   }
 
+  /// - Parameter kind: `nodeReady` or `nodeEnding`.
+  public func sendNotice(_ kind: FrameKind, _ call: UnsafePointer<bp_call>, _ token: bp_token) -> Outcome {
+    send(kind, token, NoticePayload(call: call), isUrgent: false)
+  }
+
   @discardableResult
   public func sendCancel(_ token: bp_token) -> Outcome { send(.cancel, token, NoPayload(), isUrgent: true) }
 
@@ -144,4 +149,9 @@ private struct ImportPayload: WirePayload {
     sink.put(request.pointee.sequence)
     sink.put(request.pointee.bytes)
   }
+}
+
+private struct NoticePayload: WirePayload {
+  let call: UnsafePointer<bp_call>
+  func put<Sink: WireSink>(into sink: inout Sink) { sink.put(call.pointee) }
 }

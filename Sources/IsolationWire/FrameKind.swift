@@ -5,7 +5,7 @@ public enum FrameKind: UInt16, Sendable {
   case greeting = 1
   case create, configure, start, quiesce, stop, destroy
   case apply = 16
-  case read, scan, judge, exportState, importState, query
+  case read, scan, judge, exportState, importState, query, nodeReady, nodeEnding
   case cancel = 32
   case grant, askConnections
   /// The end of a call that the plugin made to the node, and a chunk of one.
@@ -24,15 +24,16 @@ public enum FrameKind: UInt16, Sendable {
   case nodeRead, nodeReadMulti, nodeList, nodeRemove
   /// A subscription to the feed, and credits for one.
   case nodeSubscribe, grantNode
+  case nodeTimer, nodePropose
 
   // Questions that somebody waits for, each with one `reply`, on a socket of their own.
   case reply = 112
-  case askMetric, askBorrow, askPrograms, askHealth, askMetrics, askGrant, askCanonical
+  case askMetric, askBorrow, askPrograms, askHealth, askMetrics, askGrant, askCanonical, askOperations
 }
 
 /// What both sides have agreed on.
 public enum Wire {
-  public static let version: UInt32 = 3
+  public static let version: UInt32 = 5
   /// From this size on a frame's payload goes by shared memory.
   public static let sharedFromBytes = 16 << 10
   /// The longest payload that is sent or taken.
@@ -44,5 +45,5 @@ public enum Wire {
 
 /// How the result of a call is laid out.
 public enum ResultShape: UInt32, Sendable {
-  case plain, write, read, scan, verdict, list, query
+  case plain, write, read, scan, verdict, list, query, proposal
 }

@@ -103,9 +103,16 @@ public struct PluginFacts: Sendable, Equatable {
     public init() {}
   }
 
+  public struct Service: Sendable, Equatable {
+    public var wantsReady = false
+    public var wantsEnding = false
+    public init() {}
+  }
+
   public var backend: Backend?
   public var schema: Schema?
   public var isTransport = false
+  public var service: Service?
   public var state: State?
   public var cancels = false
   public var grants = false
@@ -180,6 +187,9 @@ extension PluginFacts: WirePayload {
       program.key.withUnsafeBufferPointer { sink.put(bp_view(data: $0.baseAddress, size: UInt64($0.count))) }
     }
     sink.put(UInt32(isTransport ? 1 : 0))
+    sink.put(UInt32(service == nil ? 0 : 1))
+    sink.put(UInt32(service?.wantsReady == true ? 1 : 0))
+    sink.put(UInt32(service?.wantsEnding == true ? 1 : 0))
     sink.put(UInt32(state == nil ? 0 : 1))
     sink.put(state?.formatVersion ?? 0)
     sink.put(state?.formatVersionOldest ?? 0)
@@ -206,6 +216,11 @@ extension PluginFacts: WirePayload {
     }
     if hasSchema { self.schema = schema }
     isTransport = reader.u32() != 0
+    var service = Service()
+    let hasService = reader.u32() != 0
+    service.wantsReady = reader.u32() != 0
+    service.wantsEnding = reader.u32() != 0
+    if hasService { self.service = service }
     var state = State()
     let hasState = reader.u32() != 0
     state.formatVersion = reader.u32()

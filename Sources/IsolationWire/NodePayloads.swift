@@ -25,6 +25,16 @@ extension Connection {
     send(.nodeList, id, NodeListPayload(call: call, request: request), isUrgent: false)
   }
 
+  /// Asks to be woken at `dueNs` (CLOCK_MONOTONIC).
+  public func sendNodeTimer(_ id: UInt64, dueNs: UInt64) -> Outcome {
+    send(.nodeTimer, id, NumberPayload(value: dueNs), isUrgent: false)
+  }
+
+  /// A configuration of the node that a service proposes.
+  public func sendNodePropose(_ id: UInt64, flags: UInt32, json: bp_view) -> Outcome {
+    send(.nodePropose, id, NodeProposePayload(flags: flags, json: json), isUrgent: false)
+  }
+
   @discardableResult
   public func sendCancelNode(_ id: UInt64) -> Outcome { send(.cancelNode, id, NoPayload(), isUrgent: true) }
 
@@ -50,6 +60,16 @@ private struct NodeReceivePayload: WirePayload {
     sink.put(request.pointee.content)
     sink.put(request.pointee.uri)
     sink.put(bp_view(data: request.pointee.data.data, size: request.pointee.data.size))
+  }
+}
+
+private struct NodeProposePayload: WirePayload {
+  let flags: UInt32
+  let json: bp_view
+
+  func put<Sink: WireSink>(into sink: inout Sink) {
+    sink.put(flags)
+    sink.put(json)
   }
 }
 
@@ -113,6 +133,14 @@ private struct ChunkPayload: WirePayload {
 /// What a plugin asks of the node, as it was received. Views point into the payload. Each answers nil when the payload
 /// breaks the rules.
 public enum ReceivedNodeCall {
+  public static func proposal(_ payload: UnsafeRawBufferPointer) -> bp_proposal? {
+    var reader = WireReader(payload)
+    let flags = reader.u32()
+    let json = reader.view()
+    guard reader.isWhole else { return nil }
+    return bp_proposal(size: UInt32(MemoryLayout<bp_proposal>.size), flags: flags, json: json)
+  }
+
   public static func receive(_ payload: UnsafeRawBufferPointer) -> (
     call: bp_call, content: UInt32, uri: bp_view, data: bp_view
   )? {

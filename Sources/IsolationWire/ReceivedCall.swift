@@ -161,6 +161,18 @@ public struct ReceivedCall {
     return made.map { ($0.0, $0.1, $0.2) }
   }
 
+  /// What a service is told of the node.
+  public static func notice(
+    _ frame: inout Frame
+  ) -> (received: ReceivedCall, call: UnsafeMutablePointer<bp_call>)? {
+    // There is nothing but the call's header.
+    let made = make(&frame, UInt64.self, staysInFrame: false) { reader, call, _ in
+      call.initialize(to: reader.call())
+      return 0
+    }
+    return made.map { ($0.0, $0.1) }
+  }
+
   public static func export(
     _ frame: inout Frame
   ) -> (

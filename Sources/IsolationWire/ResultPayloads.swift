@@ -76,6 +76,9 @@ extension Connection {
         isUrgent: true)
     case .list where holds(bp_list_result.self):
       return send(kind, id, ListResultPayload(raw.assumingMemoryBound(to: bp_list_result.self)), isUrgent: true)
+    case .proposal where holds(bp_proposal_result.self):
+      return send(
+        kind, id, ProposalResultPayload(raw.assumingMemoryBound(to: bp_proposal_result.self)), isUrgent: true)
     default:
       return send(kind, id, PlainResultPayload(result), isUrgent: true)
     }
@@ -89,6 +92,18 @@ private struct PlainResultPayload: WirePayload {
   func put<Sink: WireSink>(into sink: inout Sink) {
     sink.put(ResultShape.plain.rawValue)
     sink.put(result.pointee)
+  }
+}
+
+private struct ProposalResultPayload: WirePayload {
+  let result: UnsafePointer<bp_proposal_result>
+  init(_ result: UnsafePointer<bp_proposal_result>) { self.result = result }
+
+  func put<Sink: WireSink>(into sink: inout Sink) {
+    sink.put(ResultShape.proposal.rawValue)
+    sink.put(result.pointee.result)
+    sink.put(result.pointee.receipt)
+    sink.put(result.pointee.generation)
   }
 }
 
@@ -272,6 +287,16 @@ public enum ReceivedResult {
     case .query: return query(&reader, shape, body)
     case .verdict: return verdict(&reader, shape, message, body)
     case .list: return list(&reader, shape, body)
+    case .proposal:
+      var result = bp_proposal_result()
+      result.result = reader.result(of: bp_proposal_result.self)
+      if shape == expected {
+        result.receipt = reader.u64()
+        result.generation = reader.u64()
+      }
+      guard accept(shape, expected, reader, &result.result) else { return false }
+      lend(&result, body)
+      return true
     }
   }
 

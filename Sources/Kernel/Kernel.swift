@@ -251,7 +251,8 @@ public final class Kernel: @unchecked Sendable {
     let left = queue.handOver()
     for job in left { ask(done, job) }
     // The others go on until what has begun here has ended; what acts by itself acts there now.
-    reaper.beginQuiescing((reconciler.published?.slots ?? []).filter { $0.service != nil })
+    reaper.beginQuiescing(
+      (reconciler.published?.slots ?? []).filter { $0.service != nil && !Departure.isHandedOverLate($0) })
     for instance in reconciler.published?.slots ?? [] where Departure.isHandedOverLate(instance) {
       _ = reconciler.world.stop(instance)
       try? done.process.channel.send(.start(slot: instance.slot.name))
@@ -302,7 +303,7 @@ public final class Kernel: @unchecked Sendable {
     let hardNs = Clock.monotonicNs() + UInt64(reload?.drainHardMs ?? 300_000) * 1_000_000
     // Whoever came before still uses what is here.
     _ = arrival?.isAlone.get(untilNs: hardNs)
-    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(Kernel.endGraceMs) * 1_000_000)
+    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(Kernel.pushGraceMs) * 1_000_000)
     _ = reaper.drain(untilNs: hardNs + UInt64(Kernel.endGraceMs) * 1_000_000)
     control?.waitUntilAnswered(untilNs: hardNs)
     shutDownParts()
@@ -488,6 +489,9 @@ public final class Kernel: @unchecked Sendable {
   /// How long an idle connection is kept when the node ends, so that a request on its way is answered.
   private static let idleGraceMs = 1000
 
+  /// How long what waits for peers in memory is still sent.
+  private static let pushGraceMs = 2000
+
   /// How much longer than its drain the end of a node may take; half of it is for what the drain left running.
   private static let endGraceMs = 4000
 
@@ -520,7 +524,7 @@ public final class Kernel: @unchecked Sendable {
       Reaper.Limits(
         drainSoftMs: min(timeoutMs / 2, Kernel.idleGraceMs), drainHardMs: timeoutMs / 2, stopMs: timeoutMs / 2,
         cancelGraceMs: timeoutMs / 4))
-    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000 / 4)
+    endSlots(pushingUntilNs: Clock.monotonicNs() + UInt64(min(timeoutMs / 4, Kernel.pushGraceMs)) * 1_000_000)
     let isClean = reaper.drain(untilNs: deadlineNs)
     shutDownParts()
     return isClean

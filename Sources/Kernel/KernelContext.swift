@@ -22,6 +22,10 @@ final class KernelContext: Sendable {
   /// Configurations that services propose, on their way to the reload thread.
   let proposals = ProposalDesk()
 
+  let timers = Timers()
+  /// The node's own operations, counted.
+  let operations = NodeOperations()
+
   /// What is parked while a slot is handed over, and where requests wait that begin meanwhile.
   let lot: ParkingLot
   let door: Door
@@ -57,7 +61,7 @@ final class KernelContext: Sendable {
     self.quarantine = quarantine
     self.log = log
     self.repairs = repairs
-    requests = RequestTable()
+    requests = RequestTable(timers)
     lot = ParkingLot()
     door = Door(lot)
     workers = WorkerPool(name: "bp-workers", threads: 2, queueMax: 65_536)

@@ -69,6 +69,8 @@ enum HostTables {
     return switch id {
     case "backplane.node/1": UnsafeRawPointer(node)
     case "backplane.feed/1": UnsafeRawPointer(feed)
+    case "backplane.timer/1": UnsafeRawPointer(timer)
+    case "backplane.proposal/1": UnsafeRawPointer(proposals)
     case "backplane.observe/1": UnsafeRawPointer(observe)
     case "backplane.listener/1": UnsafeRawPointer(listener)
     default: nil
@@ -133,6 +135,36 @@ enum HostTables {
         }
       }))
 
+  nonisolated(unsafe) private static let timer = constant(
+    bp_timer(
+      size: UInt32(MemoryLayout<bp_timer>.size), reserved: 0,
+      after: { instance, dueNs, completion in
+        guard instance == HostTables.instance else {
+          NodeCalls.fail(completion, .plain, BP_CLOSED, "the instance is gone")
+          return 0
+        }
+        return HostTables.plugin.nodeCalls.beginTimer(completion) {
+          HostTables.plugin.connection.sendNodeTimer($0, dueNs: dueNs)
+        }
+      }))
+
+  nonisolated(unsafe) private static let proposals = constant(
+    bp_proposals(
+      size: UInt32(MemoryLayout<bp_proposals>.size), reserved: 0,
+      propose: { instance, _, proposal, completion in
+        let proposal = proposal!.pointee
+        // The kernel's bound, kept here too: what is larger is not carried there to be refused.
+        guard proposal.json.size <= 1 << 20 else {
+          BareResult.with(
+            .proposal, BP_INVALID_ARGUMENT, "a proposal has at most 1048576 bytes", isRetryable: false
+          ) { completion.complete(completion.context, $0) }
+          return 0
+        }
+        return HostTables.begin(instance, completion, .proposal) {
+          $0.sendNodePropose($1, flags: proposal.flags, json: proposal.json)
+        }
+      }))
+
   private static func begin(
     _ instance: bp_instance, _ completion: bp_completion, _ shape: ResultShape,
     _ send: (Connection, UInt64) -> Connection.Outcome
@@ -178,7 +210,10 @@ enum HostTables {
           sink.write(sink.context, bp_view(data: $0.baseAddress, size: UInt64($0.count)))
         }
       },
-      operations: { _, _, _ in }))
+      operations: { instance, context, add in
+        guard instance == HostTables.instance else { return }
+        for counts in HostTables.plugin.asking.askOperations() { counts.with { add?(context, $0) } }
+      }))
 
   /// One slot's health, whose texts are valid during `body`.
   private static func lend(_ state: UInt32, _ texts: [[UInt8]], _ body: (UnsafePointer<bp_slot_health>) -> Void) {

@@ -24,6 +24,9 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
   /// One thread, because apply promises an order.
   private lazy var applying = Workers(name: "bp-applying", threads: 1)
 
+  /// What a service is told is one thing after the other.
+  private lazy var noticing = Workers(name: "bp-notice", threads: 1)
+
   private struct Modes {
     var apply = BP_MODE_ASYNC
     var read = BP_MODE_ASYNC
@@ -87,6 +90,8 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
       return true
     case .exportState: return exportState(&frame)
     case .importState: return importState(&frame)
+    case .nodeReady: return notice(&frame, loaded.service?.pointee.node_ready)
+    case .nodeEnding: return notice(&frame, loaded.service?.pointee.node_ending)
     case .askConnections:
       if let connections = loaded.transport?.pointee.connections {
         connection.sendConnections(connections(loaded.pointer))
@@ -196,6 +201,20 @@ final class HostedPlugin: FrameHandler, @unchecked Sendable {
     calls.open(token, CallTable.Call(received: received, shape: .plain))
     guard let function = loaded.state?.pointee.import_state else { return refuse(token) }
     function(loaded.pointer, call, request, token)
+    return true
+  }
+
+  private typealias Notice =
+    @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<bp_call>?, bp_token) -> Void
+
+  /// Not on the reader, which brings what the service asks of the node.
+  private func notice(_ frame: inout Frame, _ function: Notice?) -> Bool {
+    let token = frame.id
+    guard let (received, call) = ReceivedCall.notice(&frame) else { return false }
+    calls.open(token, CallTable.Call(received: received, shape: .plain))
+    guard let function else { return refuse(token) }
+    let request = Unchecked(call)
+    noticing.submit { [loaded] in function(loaded.pointer, request.value, token) }
     return true
   }
 

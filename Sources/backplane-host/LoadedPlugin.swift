@@ -15,6 +15,7 @@ struct LoadedPlugin: @unchecked Sendable {
   private(set) var queries: UnsafePointer<bp_backend_query>?
   private(set) var schema: UnsafePointer<bp_schema>?
   private(set) var transport: UnsafePointer<bp_transport>?
+  private(set) var service: UnsafePointer<bp_service>?
   private(set) var state: UnsafePointer<bp_state>?
 
   private static func refusal(_ code: bp_code, _ message: String) -> LifeCycleAnswer {
@@ -78,6 +79,7 @@ struct LoadedPlugin: @unchecked Sendable {
     queries = nil
     schema = nil
     transport = nil
+    service = nil
     state = nil
     return BP_OK
   }
@@ -92,6 +94,7 @@ struct LoadedPlugin: @unchecked Sendable {
     queries = table("backplane.backend.query/1", bp_backend_query.self)
     schema = table("backplane.schema/1", bp_schema.self)
     transport = table("backplane.transport/1", bp_transport.self)
+    service = table("backplane.service/1", bp_service.self)
     state = table("backplane.state/1", bp_state.self)
     var facts = PluginFacts()
     if let backend {
@@ -109,6 +112,12 @@ struct LoadedPlugin: @unchecked Sendable {
       facts.schema = about
     }
     facts.isTransport = transport != nil
+    if let service {
+      var about = PluginFacts.Service()
+      about.wantsReady = service.pointee.node_ready != nil
+      about.wantsEnding = service.pointee.node_ending != nil
+      facts.service = about
+    }
     if let state {
       var about = PluginFacts.State()
       about.formatVersion = state.pointee.format_version

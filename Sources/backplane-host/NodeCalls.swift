@@ -10,7 +10,11 @@ final class NodeCalls: @unchecked Sendable {
   private struct Entry {
     var completion: bp_completion
     var shape: ResultShape
+    var isTimer: Bool
   }
+  /// The kernel's bound, kept here too, because a timer beyond it is refused at once.
+  private static let timersMax = 1024
+  private let timers = Atomic<Int>(0)
 
   private static let places = 1 << 16
   private let words: UnsafeMutablePointer<Atomic<UInt64>>
@@ -32,7 +36,9 @@ final class NodeCalls: @unchecked Sendable {
 
   /// Begins a call: `send` puts it on the wire under an id. Answers the id, or 0 when it has been completed already,
   /// because it could not be sent.
-  func begin(_ completion: bp_completion, _ shape: ResultShape, _ send: (UInt64) -> Connection.Outcome) -> bp_token {
+  func begin(
+    _ completion: bp_completion, _ shape: ResultShape, isTimer: Bool = false, _ send: (UInt64) -> Connection.Outcome
+  ) -> bp_token {
     let id = free.withLock { free -> UInt64 in
       let place: UInt32
       if let last = free.places.popLast() {
@@ -47,16 +53,27 @@ final class NodeCalls: @unchecked Sendable {
       return free.sequence << 16 | UInt64(place)
     }
     guard id != 0 else {
+      if isTimer { timers.subtract(1, ordering: .relaxed) }
       NodeCalls.fail(completion, shape, BP_RESOURCE_EXHAUSTED, "this plugin has 65,536 calls open in the node")
       return 0
     }
-    (entries + place(id)).initialize(to: Entry(completion: completion, shape: shape))
+    (entries + place(id)).initialize(to: Entry(completion: completion, shape: shape, isTimer: isTimer))
     words[place(id)].store(id, ordering: .releasing)
     guard send(id) == .sent else {
       if take(id) != nil { NodeCalls.fail(completion, shape, BP_UNAVAILABLE, "the node is gone") }
       return 0
     }
     return id
+  }
+
+  /// Likewise, of a timer.
+  func beginTimer(_ completion: bp_completion, _ send: (UInt64) -> Connection.Outcome) -> bp_token {
+    guard timers.add(1, ordering: .relaxed).newValue <= NodeCalls.timersMax else {
+      timers.subtract(1, ordering: .relaxed)
+      NodeCalls.fail(completion, .plain, BP_RESOURCE_EXHAUSTED, "this instance waits for 1,024 timers already")
+      return 0
+    }
+    return begin(completion, .plain, isTimer: true, send)
   }
 
   private func take(_ id: UInt64) -> Entry? {
@@ -67,6 +84,7 @@ final class NodeCalls: @unchecked Sendable {
       return nil
     }
     free.withLock { $0.places.append(UInt32(place)) }
+    if entry.isTimer { timers.subtract(1, ordering: .relaxed) }
     return entry
   }
 
@@ -118,6 +136,7 @@ enum BareResult {
       case .query: MemoryLayout<bp_query_result>.size
       case .verdict: MemoryLayout<bp_verdict>.size
       case .list: MemoryLayout<bp_list_result>.size
+      case .proposal: MemoryLayout<bp_proposal_result>.size
       }
     withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { raw in
       raw.initializeMemory(as: UInt8.self, repeating: 0)

@@ -35,6 +35,10 @@ struct CapabilityTable {
       add("judges deletes", table.flags & BP_SCHEMA_JUDGES_DELETES != 0 ? "yes" : "no")
       add("canonical URIs", table.canonical_uri == nil ? "no" : "yes")
     }
+    if let table = host.extensionTable("backplane.service/1", as: bp_service.self)?.pointee {
+      add("is told that the node serves", table.node_ready == nil ? "no" : "yes")
+      add("is told that the node ends", table.node_ending == nil ? "no" : "yes")
+    }
     if host.extensionTable("backplane.transport/1", as: bp_transport.self) != nil {
       add("listeners", bench.plugin.listeners.joined(separator: ", "))
     }

@@ -43,6 +43,7 @@ public struct ConformanceSuite: Sendable {
       case "backend": await BackendChecks(bench).run()
       case "schema": await SchemaChecks(bench).run()
       case "transport": await TransportChecks(bench).run()
+      case "service": await ServiceChecks(bench).run()
       default: break
       }
     }

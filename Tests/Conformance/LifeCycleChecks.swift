@@ -141,6 +141,7 @@ struct LifeCycleChecks {
       for _ in 0..<LifeCycleChecks.cyclesCount {
         try await bench.serving { host in
           if bench.plugin.kinds.contains("transport") { try await TransportChecks(bench).touch(host) }
+          if bench.plugin.kinds.contains("service") { try await ServiceChecks(bench).touch(host) }
           try await host.quiesce()
         }
       }

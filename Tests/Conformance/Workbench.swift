@@ -35,12 +35,17 @@ final class Workbench: Sendable {
 
   func remove(_ directory: String) { try? FileManager.default.removeItem(atPath: directory) }
 
-  func created(_ purpose: Context.Purpose = .serve) throws -> TestHost {
-    try TestHost(creating: plugin.entry, slot: "conformance", purpose: purpose, node: InMemoryNode())
+  func created(
+    _ purpose: Context.Purpose = .serve, node: any TestNode = InMemoryNode(), timers: TestTimers = TestTimers()
+  ) throws -> TestHost {
+    try TestHost(creating: plugin.entry, slot: "conformance", purpose: purpose, node: node, timers: timers)
   }
 
-  func configured(in directory: String, _ purpose: Context.Purpose = .serve) throws -> TestHost {
-    let host = try created(purpose)
+  func configured(
+    in directory: String, _ purpose: Context.Purpose = .serve, node: any TestNode = InMemoryNode(),
+    timers: TestTimers = TestTimers()
+  ) throws -> TestHost {
+    let host = try created(purpose, node: node, timers: timers)
     do {
       try host.configure(plugin.effectiveConfiguration, stateDirectory: directory, purpose: purpose)
       return host
@@ -58,10 +63,13 @@ final class Workbench: Sendable {
   }
 
   /// A serving instance in a directory of its own (or in the one given), for `body`.
-  func serving<R>(in given: String? = nil, _ body: (TestHost) async throws -> R) async throws -> R {
+  func serving<R>(
+    in given: String? = nil, node: any TestNode = InMemoryNode(), timers: TestTimers = TestTimers(),
+    _ body: (TestHost) async throws -> R
+  ) async throws -> R {
     let directory = try given ?? makeDirectory()
     defer { if given == nil { remove(directory) } }
-    let host = try configured(in: directory)
+    let host = try configured(in: directory, node: node, timers: timers)
     let result: R
     do {
       try await host.start()

@@ -88,6 +88,49 @@ import Testing
       refusal: "the record is there already and is written once")
   }
 
+  @Test func aServiceInSwift() throws {
+    try beat(PluginProject(example: "SwiftService", .swift, slug: "swift-service"))
+  }
+
+  @Test func aServiceInC() throws {
+    try beat(PluginProject(example: "CService", .c, slug: "c-service"))
+  }
+
+  /// The life of a service, which writes by itself. Version 2 writes something else.
+  private func beat(_ project: PluginProject) throws {
+    let library = try project.build()
+    let node = try NodeProcess(
+      configuration: "slots:\n  memory: { kind: backend, url: 'memory://' }\n" + Self.quiet)
+    let (slot, file) = ("example", "\(project.slug).so")
+    let before = try node.slots()
+    try PluginFile.drop(library, into: node.pluginsDirectory, as: file)
+    try node.folder.write(
+      "slots:\n  \(slot): { kind: service, plugin: org.example.\(project.slug), interval_ms: 20 }\n",
+      to: "conf.d/example.yaml")
+    #expect(try node.change(of: slot) == "added 1.0.0")
+    func record() throws -> String {
+      try HTTPConnection(port: node.port).get("/api/v1/read/mutable/open/\(project.slug)").text
+    }
+    #expect(try Polling.until(seconds: 60) { try beats(record()) >= 3 && record().contains(#""state":"up""#) })
+
+    try project.edit("1.0.0", "2.0.0")
+    try project.edit("\"up\"", "\"two\"")
+    try PluginFile.drop(try project.build(), into: node.pluginsDirectory, as: file)
+    #expect(try node.change(of: slot) == "replaced 1.0.0 by 2.0.0")
+    #expect(try Polling.until(seconds: 60) { try record().contains(#""state":"two""#) })
+
+    try FileManager.default.removeItem(atPath: node.folder.path + "/conf.d/example.yaml")
+    try FileManager.default.removeItem(atPath: "\(node.pluginsDirectory)/\(file)")
+    #expect(try node.change(of: slot) == "removed")
+    #expect(try node.slots() == before)
+    #expect(node.stop() == 0, "\(node.log)")
+  }
+
+  private func beats(_ record: String) -> Int {
+    guard let at = record.range(of: #""beats":"#) else { return 0 }
+    return Int(record[at.upperBound...].prefix { $0.isNumber }) ?? 0
+  }
+
   /// The life of a schema that SCHEMA_MODULE names. Version 2 gives another reason.
   private func judge(_ project: PluginProject, refusal: String) throws {
     let library = try project.build()

@@ -4,7 +4,7 @@ import Testing
 
 /// What `plugin new` writes builds as it stands.
 @Suite(.serialized) struct ScaffoldTests {
-  @Test(arguments: ["backend", "schema", "transport"], [PluginProject.Language.c, .swift])
+  @Test(arguments: ["backend", "schema", "transport", "service"], [PluginProject.Language.c, .swift])
   func itBuildsAsItStands(kind: String, language: PluginProject.Language) throws {
     let project = try PluginProject(new: kind, language, name: "new-\(language)-\(kind)")
     let library = try project.build()
@@ -24,7 +24,7 @@ import Testing
   /// An example that fell behind the scaffold would teach what is no longer so.
   @Test(arguments: [
     ("SwiftBackend", "backend", "swift"), ("SwiftSchema", "schema", "swift"), ("CBackend", "backend", "c"),
-    ("CSchema", "schema", "c"),
+    ("CSchema", "schema", "c"), ("SwiftService", "service", "swift"), ("CService", "service", "c"),
   ])
   func theExamplesAreWhatItWrites(name: String, kind: String, language: String) throws {
     let folder = try TemporaryFolder()

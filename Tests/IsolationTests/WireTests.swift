@@ -267,7 +267,11 @@ import Testing
     }
     func frame() -> Frame { Frame(kind: .read, id: 1, payload: payload, owned: nil, block: nil) }
     for stays in [true, false] {
-      var (a, b, c, d, e) = (frame(), frame(), frame(), frame(), frame())
+      var (a, b, c, d, e, f) = (frame(), frame(), frame(), frame(), frame(), frame())
+      if let (received, call) = ReceivedCall.notice(&f) {
+        look(call.pointee.peer)
+        free(received.memory)
+      }
       if let (received, unit) = ReceivedCall.unit(&a, staysInFrame: stays) {
         for index in 0..<Int(unit.pointee.ops_count) {
           look(unit.pointee.ops[index].uri)
@@ -293,7 +297,7 @@ import Testing
         free(received.memory)
       }
     }
-    for shape: ResultShape in [.plain, .write, .read, .scan, .verdict, .list, .query] {
+    for shape: ResultShape in [.plain, .write, .read, .scan, .verdict, .list, .query, .proposal] {
       _ = ReceivedResult.with(payload, expected: shape, message: MessageViews()) { result in
         look(result.pointee.message)
         if shape == .scan {
@@ -314,6 +318,7 @@ import Testing
     if let (_, uris) = ReceivedNodeCall.readMulti(payload) { uris.forEach(look) }
     if let (_, list) = ReceivedNodeCall.list(payload) { look(list.pattern) }
     if let (_, uri) = ReceivedNodeCall.uri(payload) { look(uri) }
+    if let proposal = ReceivedNodeCall.proposal(payload) { look(proposal.json) }
     _ = ReceivedNodeCall.item(payload) { look($0.pointee.read.pointee.record.data) }
     _ = ReceivedNodeCall.chunk(payload) { look($0.pointee.bytes) }
     _ = ReceivedReport.log(payload) { _, message, _, _ in look(message) }
@@ -546,6 +551,44 @@ import Testing
         Issue.record("called")
       }
       #expect(!isTaken)
+    }
+  }
+}
+
+@Suite struct ServiceWireTests {
+  @Test func aProposalAndWhatItCameToArriveAsTheyWereSent() throws {
+    let sent = withViews(["{\"node\":{}}", "refused", "{\"id\":3}"]) { views in
+      caught { connection in
+        #expect(connection.sendNodePropose(4, flags: BP_PROPOSAL_RETRIES, json: views[0]) == .sent)
+        #expect(connection.sendNodeTimer(5, dueNs: .max - 1) == .sent)
+        var result = bp_proposal_result()
+        result.result = bp_result(
+          size: UInt32(MemoryLayout<bp_proposal_result>.size), code: BP_REJECTED, flags: BP_RETRYABLE,
+          retry_after_ms: 0, message: views[1], detail: views[2])
+        result.receipt = 3
+        result.generation = 1 << 40
+        withUnsafePointer(to: &result) {
+          let result = UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self)
+          #expect(connection.sendNodeCompleted(4, .proposal, result) == .sent)
+        }
+      }
+    }
+    #expect(sent.map(\.kind) == [.nodePropose, .nodeTimer, .nodeCompleted] && sent.map(\.id) == [4, 5, 4])
+    let guarded = GuardedPayload(sizeMax: 4096)
+    let proposal = try #require(ReceivedNodeCall.proposal(guarded.hold(sent[0].payload)))
+    #expect(proposal.flags == BP_PROPOSAL_RETRIES && text(proposal.json) == "{\"node\":{}}")
+    #expect(ReceivedNodeCall.number(guarded.hold(sent[1].payload)) == .max - 1)
+    var wasCalled = false
+    let isSound = ReceivedResult.with(guarded.hold(sent[2].payload), expected: .proposal, message: nil) { raw in
+      wasCalled = true
+      let result = UnsafeRawPointer(raw).assumingMemoryBound(to: bp_proposal_result.self).pointee
+      #expect(result.result.code == BP_REJECTED && result.result.flags == BP_RETRYABLE)
+      #expect(text(result.result.message) == "refused" && text(result.result.detail) == "{\"id\":3}")
+      #expect(result.receipt == 3 && result.generation == 1 << 40)
+    }
+    #expect(isSound && wasCalled)
+    for count in 0..<sent[0].payload.count {
+      #expect(ReceivedNodeCall.proposal(guarded.hold(Array(sent[0].payload.prefix(count)))) == nil)
     }
   }
 }

@@ -48,6 +48,8 @@ import Testing
 
   /// BP_FEED_PLACE, and nothing else.
   private static let place = "4 0  "
+  /// BP_FEED_PLACE and BP_FEED_GAP.
+  private static let gap = "5 0  "
 
   @Test(arguments: ["in", "process"])
   func itemsCrossInTheirOrder(_ isolation: String) throws {
@@ -102,5 +104,33 @@ import Testing
     #expect(Polling.until { (try? node.metric("backplane_generations_held")) == 0 }, "\(node.log)")
     #expect(try node.put("mutable://open/followed/b", "1").status == 200)
     #expect(followed.awaits("0 0 mutable://open/followed/b 1"))
+  }
+
+  /// The process that is left ends what it had, and takes no more: who follows follows the new one.
+  @Test(arguments: ["in", "process"])
+  func anUpgradeEndsWhatTheOldProcessHad(_ isolation: String) throws {
+    let followed = try FollowedNode(isolation)
+    let node = followed.node
+    #expect(followed.awaits(Self.place), "\(node.log)")
+    #expect(try node.put("mutable://open/followed/a", "1").status == 200)
+    #expect(followed.awaits("0 0 mutable://open/followed/a 1"))
+    #expect(try node.upgrade().outcome == "applied", "\(node.log)")
+    #expect(followed.awaits(Self.place, count: 2), "\(node.log)")
+    // What the old process still took is a gap in the new one; then everything is heard.
+    var number = 0
+    var isHeard = false
+    while !isHeard, number < 100 {
+      number += 1
+      #expect(try node.put("mutable://open/followed/b", "\(number)").status == 200)
+      let seen = number
+      #expect(
+        Polling.until { followed.lines.count { $0.contains("followed/b") || $0 == Self.gap } == seen },
+        "\(followed.lines) \(node.log)")
+      isHeard = followed.lines.contains("0 0 mutable://open/followed/b \(number)")
+    }
+    #expect(isHeard, "\(followed.lines) \(node.log)")
+    #expect(try node.metric("backplane_feed_subscriptions ") == 1)
+    #expect(node.stop() == 0, "\(node.log)")
+    #expect(followed.lines.count { $0.contains("followed/b") } == 1)
   }
 }

@@ -6,8 +6,8 @@ import Testing
 @Suite struct AProposal {
   private static let two = #"{"node":{"name":"east"},"backends":[{"url":"memory://"},{"url":"memory://"}]}"#
 
-  @Test func isAppliedOnceAndTold() throws {
-    let adviser = try AdviserNode()
+  @Test(arguments: ["in", "process"]) func isAppliedOnceAndTold(_ isolation: String) throws {
+    let adviser = try AdviserNode(adviser: "may_propose: true, isolation: \(isolation)")
     #expect(try adviser.proposing()?["in_place"] as? Bool == false)
     #expect(try adviser.node.command(["status"]).output.contains("Slot adviser may propose a configuration: none"))
     try adviser.node.put("mutable://open/a", "1")
@@ -56,6 +56,22 @@ import Testing
     for number in 0..<20 {
       #expect(try adviser.node.read("mutable/open/\(number)").text.hasSuffix("\"data\":\(number)}"))
     }
+    #expect(adviser.node.stop() == 0)
+  }
+
+  /// Also where it may lose records: what can be handed over is.
+  @Test func whatItChangesHandsItsRecordsOver() throws {
+    let adviser = try AdviserNode(
+      slots: AdviserNode.memory + "\n  other: {kind: backend, url: \"memory://\", order: 1}")
+    try adviser.node.put("mutable://open/a", "1")
+    let birth = try adviser.birth(of: "main")
+    let answer = try adviser.propose(
+      #"{"slots":{"main":{"size_bytes_max":1000000},"other":null}}"#, flags: AdviserNode.losesState)
+    #expect(answer.code == AdviserNode.taken, "\(answer)")
+    #expect(answer.detail?.changes.sorted() == ["main:replaced", "other:removed"], "\(answer)")
+    #expect(answer.detail?.states["main"]?.hasPrefix("moved") == true, "\(answer)")
+    #expect(try adviser.birth(of: "main") != birth)
+    #expect(try adviser.node.read("mutable/open/a").status == 200)
     #expect(adviser.node.stop() == 0)
   }
 

@@ -46,6 +46,12 @@ final class ClerkNode {
     try folder.write(ClerkNode.yaml(settings: settings, keys: keys), to: "backplane.yaml")
   }
 
+  /// The clerk's own directory, within `folder`.
+  var stateDirectory: String {
+    let files = FileManager.default.enumerator(atPath: folder.path)?.compactMap { $0 as? String } ?? []
+    return files.first { $0.hasSuffix("slots/clerk") } ?? "slots/clerk"
+  }
+
   /// What the clerks have written down, in its order.
   var events: [String] {
     let files = FileManager.default.enumerator(atPath: folder.path)?.compactMap { $0 as? String } ?? []
@@ -59,6 +65,4 @@ final class ClerkNode {
   func comes(_ event: String, count: Int = 1) -> Bool {
     Polling.until { self.events.filter { $0 == event }.count >= count }
   }
-
-  func text(_ path: String) throws -> String { try node.read(path).text }
 }

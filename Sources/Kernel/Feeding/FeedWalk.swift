@@ -104,17 +104,11 @@ final class FeedWalk {
   /// False when nobody was to be told where it stands.
   private func tellPlaces() -> Bool {
     let quarter = feed.state.withLock { $0.ring.quarter($0.settings) }
-    let (subscriptions, age) = places.next(at: walked, quarter: quarter, nowNs: Clock.monotonicNs) {
+    let subscriptions = places.next(at: walked, quarter: quarter, nowNs: Clock.monotonicNs) {
       feed.members.withLock { $0.index.all }
     }
     for subscription in subscriptions {
-      let position = subscription.state.withLock { state -> UInt64? in
-        // One that is behind has something before it; the rest has had, or does not want, all that was looked at.
-        let position = max(walked, state.floor)
-        guard state.next == 0, position >= state.told + age else { return nil }
-        return FeedSubscription.take(&state, at: position) ? position : nil
-      }
-      guard let position else { continue }
+      guard let position = places.place(of: subscription, walked: walked, takes: true) else { continue }
       FeedRecord.withPlace(epoch: subscription.epoch, position: position, flags: 0) {
         hand($0, to: subscription, isGap: false)
       }

@@ -319,6 +319,8 @@ final class InstanceServer: FrameHandler, @unchecked Sendable {
       about.programs = instance.programs.map { PluginFacts.Program(key: $0.key, flags: $0.flags) }
       facts.schema = about
     }
+    // It is told of its node by its own kernel.
+    if instance.service != nil { facts.service = PluginFacts.Service() }
     if let state = instance.stateTable {
       var about = PluginFacts.State()
       about.formatVersion = state.pointee.format_version

@@ -26,6 +26,7 @@ final class ProxyPlugin: @unchecked Sendable {
   private let queryTable = UnsafeMutablePointer<bp_backend_query>.allocate(capacity: 1)
   private let schemaTable = UnsafeMutablePointer<bp_schema>.allocate(capacity: 1)
   private let transportTable = UnsafeMutablePointer<bp_transport>.allocate(capacity: 1)
+  private let serviceTable = UnsafeMutablePointer<bp_service>.allocate(capacity: 1)
   private let stateTable = UnsafeMutablePointer<bp_state>.allocate(capacity: 1)
   private var facts = PluginFacts()
   let canonicalAnswers = CanonicalAnswers()
@@ -74,6 +75,7 @@ final class ProxyPlugin: @unchecked Sendable {
     queryTable.initialize(to: ProxyTables.queries)
     schemaTable.initialize(to: bp_schema())
     transportTable.initialize(to: bp_transport())
+    serviceTable.initialize(to: bp_service())
     stateTable.initialize(to: bp_state())
     // `.self` in Swift is the struct itself; the field of that name is written by its place.
     UnsafeMutableRawPointer(table).storeBytes(
@@ -86,6 +88,7 @@ final class ProxyPlugin: @unchecked Sendable {
     queryTable.deallocate()
     schemaTable.deallocate()
     transportTable.deallocate()
+    serviceTable.deallocate()
     stateTable.deallocate()
   }
 
@@ -100,6 +103,7 @@ final class ProxyPlugin: @unchecked Sendable {
     case "backplane.backend.query/1" where facts.backend?.answersQueries == true: UnsafeRawPointer(queryTable)
     case "backplane.schema/1" where facts.schema != nil: UnsafeRawPointer(schemaTable)
     case "backplane.transport/1" where facts.isTransport: UnsafeRawPointer(transportTable)
+    case "backplane.service/1" where facts.service != nil: UnsafeRawPointer(serviceTable)
     case "backplane.state/1" where facts.state != nil: UnsafeRawPointer(stateTable)
     default: nil
     }
@@ -110,6 +114,7 @@ final class ProxyPlugin: @unchecked Sendable {
     if let backend = facts.backend { backendTable.pointee = ProxyTables.backend(backend) }
     if let schema = facts.schema { schemaTable.pointee = ProxyTables.schema(schema) }
     transportTable.pointee = ProxyTables.transport
+    if let service = facts.service { serviceTable.pointee = ProxyTables.service(service) }
     if let state = facts.state { stateTable.pointee = ProxyTables.state(state) }
   }
 
@@ -430,6 +435,7 @@ final class ProxyPlugin: @unchecked Sendable {
     }
     instance.kernel.requests.cancelAll(of: instance)
     instance.kernel.feed.cancelAll(of: instance.handle)
+    instance.kernel.timers.cancelAll(of: instance.handle)
     return tokens.count
   }
 
@@ -515,6 +521,8 @@ final class ProxyPlugin: @unchecked Sendable {
     }
     guard !isUp else {
       instance.health = (BP_HEALTH_HEALTHY, "")
+      // What is told once to an instance is told to each process that has it.
+      ServiceNotice.tellAgain(instance, timeoutMs: settings.startTimeoutMs)
       instance.kernel.log.notice(
         "the process of an isolated plugin was restarted",
         [

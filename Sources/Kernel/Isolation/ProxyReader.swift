@@ -51,6 +51,15 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
         }
       }
     case .nodeSubscribe: return subscribe(frame)
+    case .nodeTimer:
+      guard let dueNs = ReceivedNodeCall.number(frame.payload) else { return false }
+      return forward(frame.id, .plain) { TimerTable.pointer.pointee.after(handle, dueNs, $0) }
+    case .nodePropose:
+      guard let proposal = ReceivedNodeCall.proposal(frame.payload) else { return false }
+      return forward(frame.id, .proposal) { completion in
+        var proposal = proposal
+        return ProposalTable.pointer.pointee.propose(handle, nil, &proposal, completion)
+      }
     case .grantNode:
       guard let credits = ReceivedNodeCall.number(frame.payload) else { return false }
       let token = link.forwardedToken(frame.id)
@@ -239,6 +248,12 @@ final class ProxyReader: FrameHandler, @unchecked Sendable {
           (slot.state, texts.map { Array($0.bytes) }))
       }
       return socket.replyHealth(question, flags: flags, state: worst, slots.list)
+    case .askOperations:
+      let operations = Collected<OperationCounts>()
+      ObserveTable.pointer.pointee.operations(handle, operations.opaque) { context, counts in
+        Collected<OperationCounts>.at(context).list.append(OperationCounts(counts!))
+      }
+      return socket.replyOperations(question, operations.list)
     case .askMetrics:
       let text = Collected<UInt8>()
       ObserveTable.pointer.pointee.metrics(

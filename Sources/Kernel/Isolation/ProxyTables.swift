@@ -90,6 +90,18 @@ enum ProxyTables {
       })
   }
 
+  static func service(_ facts: PluginFacts.Service) -> bp_service {
+    bp_service(
+      size: UInt32(MemoryLayout<bp_service>.size), flags: 0,
+      node_ready: facts.wantsReady
+        ? { pointer, call, token in ProxyTables.submit(pointer, token) { $0.sendNotice(.nodeReady, call!, token) } }
+        : nil,
+      node_ending: facts.wantsEnding
+        ? { pointer, call, token in ProxyTables.submit(pointer, token) { $0.sendNotice(.nodeEnding, call!, token) } }
+        : nil
+    )
+  }
+
   static func state(_ facts: PluginFacts.State) -> bp_state {
     bp_state(
       size: UInt32(MemoryLayout<bp_state>.size), format_version: facts.formatVersion,

@@ -43,6 +43,11 @@ enum KernelMetrics {
       "backplane_requests_parked_refused",
       help: "Requests that were refused because as many were parked as may (limits.parked_requests_max).",
       kernel.lot.refused.load(ordering: .relaxed))
+    operations(kernel, &metrics)
+    metrics.gauge("backplane_timers", help: "Timers that plugins wait for.", Double(kernel.timers.count))
+    metrics.counter(
+      "backplane_timers_refused", help: "Timers that an instance did not get because it had 1,024 of them.",
+      kernel.timers.refused.load(ordering: .relaxed))
     FeedMetrics.add(kernel.feed, &metrics)
     metrics.gauge(
       "backplane_slots_on_probation", help: "Replaced slots that are compared with their predecessor.",
@@ -70,6 +75,24 @@ enum KernelMetrics {
     metrics.counter(
       "backplane_instances_wedged", help: "Instances that did not come back and are never called again.",
       reloads.wedgedInstances)
+  }
+
+  /// What clients and services have asked of the node.
+  private static func operations(_ kernel: KernelContext, _ metrics: inout MetricsText) {
+    for operation in NodeOperation.allCases {
+      let snapshot = kernel.operations.snapshot(operation)
+      guard snapshot.count > 0 else { continue }
+      let labels = [("operation", operation.name)]
+      for (code, count) in snapshot.codes.enumerated() where count > 0 {
+        metrics.counter(
+          "backplane_requests", help: "Requests to the node by result code.",
+          labels: labels + [("code", CodeNames.name(bp_code(code)))], count)
+      }
+      metrics.histogram(
+        "backplane_request_seconds", help: "How long requests to the node took.", unit: "seconds", labels: labels,
+        bounds: (0..<Statistics.bucketCount - 1).map(Statistics.boundSeconds),
+        buckets: Array(snapshot.buckets.dropLast()), count: snapshot.count, sum: snapshot.sumSeconds)
+    }
   }
 
   /// Of the process as a whole: what plugins take in it cannot be told apart.

@@ -14,7 +14,7 @@ enum ObserveTable {
           guard let instance = InstanceRegistry.shared.find(handle) else { return }
           var text = KernelMetrics.text(instance.kernel)
           text.withUTF8 { sink.write(sink.context, bp_view($0)) }
-        }, operations: { _, _, _ in }))
+        }, operations: { ObserveTable.operations($0, $1, $2) }))
     return UnsafePointer(table)
   }()
 
@@ -30,7 +30,8 @@ enum ObserveTable {
     let report = Health.of(lease.generation)
     for slot in report.slots {
       var name = slot.name
-      var kind = slot.kind
+      // Whoever lists the node's backends does not mean these.
+      var kind = slot.isPeer ? "peer" : slot.kind
       var plugin = slot.plugin
       var version = slot.version
       var scheme = slot.scheme
@@ -55,5 +56,25 @@ enum ObserveTable {
     }
     worst?.pointee = report.state
     return report.isReady ? BP_READY : 0
+  }
+
+  private static func operations(
+    _ handle: bp_instance, _ context: UnsafeMutableRawPointer?,
+    _ add: (@convention(c) (UnsafeMutableRawPointer?, UnsafePointer<bp_operation_counts>?) -> Void)?
+  ) {
+    guard let caller = InstanceRegistry.shared.find(handle) else { return }
+    for operation in NodeOperation.allCases {
+      let snapshot = caller.kernel.operations.snapshot(operation)
+      var name = operation.name
+      name.withUTF8 { name in
+        snapshot.buckets.withUnsafeBufferPointer { buckets in
+          var counts = bp_operation_counts(
+            size: UInt32(MemoryLayout<bp_operation_counts>.size), buckets_count: UInt32(buckets.count),
+            name: bp_view(name), calls: snapshot.count, failures: snapshot.failures, time_ns: snapshot.sumNs,
+            buckets: buckets.baseAddress)
+          add?(context, &counts)
+        }
+      }
+    }
   }
 }

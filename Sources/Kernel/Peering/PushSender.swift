@@ -20,7 +20,8 @@ final class PushSender: Sendable {
     let unit: PushQueue.Unit
     let message: MissedUnit
     let uris: Set<[UInt8]>
-    var isInFlight = false
+    var call: PushCall?
+    var isInFlight: Bool { call != nil }
   }
 
   /// What the thread alone has.
@@ -73,7 +74,10 @@ final class PushSender: Sendable {
     while true {
       settle(&work)
       let endNs = endNs.load(ordering: .sequentiallyConsistent)
-      if endNs != 0, isOver(work, endNs) { return }
+      if endNs != 0, isOver(work, endNs) {
+        for taken in work.taken.values { taken.call?.giveUp(BP_CANCELLED, "the node ends") }
+        return
+      }
       if !queue.isConfigured {
         giveBack(&work)
         if work.taken.isEmpty, mayEnd() { return }
@@ -191,9 +195,9 @@ final class PushSender: Sendable {
       ended.withLock { $0.append(Ended(sequence: call.sequence, startNs: call.startNs, failure: failure)) }
       queue.bell.ring()
     }
-    work.taken[sequence]!.isInFlight = true
+    work.taken[sequence]!.call = call
     guard let failure = call.start() else { return true }
-    work.taken[sequence]!.isInFlight = false
+    work.taken[sequence]!.call = nil
     failed(sequence, startNs, failure, &work)
     return failure.isRefusal
   }
@@ -207,7 +211,7 @@ final class PushSender: Sendable {
     }
     for one in all {
       guard let taken = work.taken[one.sequence] else { continue }
-      work.taken[one.sequence]!.isInFlight = false
+      work.taken[one.sequence]!.call = nil
       if let failure = one.failure {
         failed(one.sequence, one.startNs, failure, &work)
       } else {

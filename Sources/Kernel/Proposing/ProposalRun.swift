@@ -31,7 +31,7 @@ struct ProposalRun {
     }
     let loaded = Result { try reread(wanted) }
     var request = Reconciler.Request(trigger: Self.trigger(slot), configuration: loaded)
-    request.losesState = pending.losesState
+    request.mayLoseRecords = pending.losesState
     request.retries = pending.retries
     request.proposer = slot
     if case .success(let configuration) = loaded { request.now = ownFiles(configuration.node) }

@@ -14,6 +14,8 @@ final class Reconciler {
     var now: Set<String> = []
     /// No state is handed over, and volatile backends may be replaced though their records are lost.
     var losesState = false
+    /// Slots may go, or change their plugin, though their records go with them. What can be handed over is.
+    var mayLoseRecords = false
     /// What was refused or rolled back is tried again, though neither file nor configuration has changed.
     var retries = false
     /// The slot whose service has proposed the configuration: its own instance stays, whatever it says.
@@ -205,7 +207,7 @@ final class Reconciler {
           if let previous { plan.entries.append(.kept(previous)) }
           continue
         }
-        if let previous, previous.losesRecords(to: plugin), !request.losesState {
+        if let previous, previous.losesRecords(to: plugin), !request.losesState, !request.mayLoseRecords {
           throw SlotRefusals.wouldLoseState(previous, removing: false)
         }
         plan.entries.append(.built(build))
@@ -220,7 +222,7 @@ final class Reconciler {
     }
     let names = Set(node.slots.map(\.name))
     for instance in published?.slots ?? [] where !names.contains(instance.slot.name) {
-      if instance.backend != nil, instance.image.manifest.isVolatile, !request.losesState {
+      if instance.backend != nil, instance.image.manifest.isVolatile, !request.losesState, !request.mayLoseRecords {
         transaction.refusals.append(
           Receipt.Refused(slot: instance.slot.name, SlotRefusals.wouldLoseState(instance, removing: true)))
         plan.entries.append(.kept(instance))

@@ -23,7 +23,8 @@ extension Reconciler {
     let isWatched = probation.windowMs > 0
     var replaced: [(target: Trials.Target, candidate: Instance)] = []
     var pinned: [Instance] = []
-    for build in plan.builds where build.isServing && !build.isWayBack {
+    // What fails at a peer is the other node's doing, and says nothing of the plugin.
+    for build in plan.builds where build.isServing && !build.isWayBack && build.slot.peer == nil {
       guard let previous = build.previous, let old else { continue }
       let isWarm = isWatched && !build.isExclusive && previous.canStayWarm
       if isWarm {

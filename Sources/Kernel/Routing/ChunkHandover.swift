@@ -16,10 +16,10 @@ final class ChunkHandover: Sendable {
   private let caller: Instance
   // nonisolated(unsafe): the caller's function and context, to be called from any thread (node.h).
   nonisolated(unsafe) private let completion: bp_completion
-  private let answered: @Sendable () -> Void
+  private let answered: @Sendable (bp_code) -> Void
   private let state = Mutex(State())
 
-  init(_ caller: Instance, _ completion: bp_completion, answered: @escaping @Sendable () -> Void) {
+  init(_ caller: Instance, _ completion: bp_completion, answered: @escaping @Sendable (bp_code) -> Void) {
     self.caller = caller
     self.completion = completion
     self.answered = answered
@@ -84,7 +84,7 @@ final class ChunkHandover: Sendable {
     Answers.with(code, message, retryable: code != BP_OK, as: bp_result.self) {
       completion.answer(caller.handle, $0)
     }
-    answered()
+    answered(code)
   }
 }
 

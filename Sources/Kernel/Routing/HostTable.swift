@@ -15,6 +15,7 @@ enum HostTable {
         cancel: { handle, token in
           guard let instance = InstanceRegistry.shared.find(handle) else { return }
           if token & Feed.mark == Feed.mark { return instance.kernel.feed.cancel(handle, token) }
+          if Timers.isOurs(token) { return instance.kernel.timers.cancel(handle, token) }
           instance.kernel.requests.cancel(instance, token)
         },
         grant: { handle, token, credits in
@@ -44,7 +45,7 @@ enum HostTable {
 
   /// What `find` knows.
   static let extensions = [
-    "backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, ProposalTable.id,
+    "backplane.node/1", "backplane.observe/1", "backplane.listener/1", FeedTable.id, TimerTable.id, ProposalTable.id,
   ]
 
   private static func find(_ id: bp_view) -> UnsafeRawPointer? {
@@ -52,6 +53,7 @@ enum HostTable {
     case "backplane.node/1": UnsafeRawPointer(NodeTable.pointer)
     case FeedTable.id: UnsafeRawPointer(FeedTable.pointer)
     case ProposalTable.id: UnsafeRawPointer(ProposalTable.pointer)
+    case TimerTable.id: UnsafeRawPointer(TimerTable.pointer)
     case "backplane.observe/1": UnsafeRawPointer(ObserveTable.pointer)
     case "backplane.listener/1": UnsafeRawPointer(ListenerTable.pointer)
     default: nil

@@ -15,7 +15,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
   private let call: OwnedCall
   private var lease: Lease
   private let completion: bp_completion
-  private let answered: @Sendable () -> Void
+  private let answered: RequestEnd
   private let prefix: [UInt8]
   private let query: ListQuery
   /// The same, when a backend may answer it.
@@ -54,7 +54,7 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
 
   init(
     _ caller: Instance, _ call: bp_call, prefix: [UInt8], _ query: ListQuery, _ lease: Lease,
-    _ completion: bp_completion, answered: @escaping @Sendable () -> Void
+    _ completion: bp_completion, answered: @escaping RequestEnd
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
@@ -292,17 +292,17 @@ final class ListRequest: PendingRequest, @unchecked Sendable {
         completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
       }
     }
-    end()
+    end(BP_OK)
   }
 
   private func fail(_ failure: CallFailure) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     Answers.complete(completion, of: caller, failure, as: bp_list_result.self)
-    end()
+    end(failure.code)
   }
 
-  private func end() {
-    answered()
+  private func end(_ code: bp_code) {
+    answered(code, call.sinceNs)
     caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
   }
 

@@ -76,9 +76,8 @@ enum NodeTable {
     guard let caller = admit(handle, completion, bp_read_result.self) else { return 0 }
     let kernel = caller.kernel
     guard Int(uri.size) <= kernel.uriSizeBytesMax.load(ordering: .relaxed) else {
-      Answers.complete(
-        completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_read_result.self)
-      return 0
+      return refuse(
+        caller, .read, completion, "the URI is longer than limits.uri_size_bytes_max", as: bp_read_result.self)
     }
     let (header, parent) = inherit(kernel, call)
     guard let lease = lease(caller, parent: parent) else {
@@ -97,24 +96,35 @@ enum NodeTable {
     _ completion: bp_completion
   ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
-    let token = NormalForm.with(uri, lease.generation) { normal -> bp_token in
+    let end = NormalForm.with(uri, lease.generation) { normal -> ReadPath.End in
       guard let normal else {
         Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_read_result.self)
-        return 0
+        return ReadPath.End(token: 0, code: BP_INVALID_ARGUMENT, elapsedNs: 0)
       }
       if let parent, let record = parent.overlay(normal.bytes) {
         answer(record, completion)
-        return 0
+        return ReadPath.End(token: 0, code: BP_OK, elapsedNs: 0)
       }
       return ReadPath.read(caller, header, normal, lease, completion) {
-        caller.outgoing.subtract(1, ordering: .releasing)
+        caller.requestEnded(.read, $0, sinceNs: $1)
       }
     } unavailable: {
       Answers.complete(completion, of: caller, .noCanonicalForm, as: bp_read_result.self)
-      return 0
+      return ReadPath.End(token: 0, code: CallFailure.noCanonicalForm.code, elapsedNs: 0)
     }
-    if token == 0 { caller.outgoing.subtract(1, ordering: .releasing) }
-    return token
+    if end.token == 0 { caller.requestEnded(.read, end.code, elapsedNs: end.elapsedNs) }
+    return end.token
+  }
+
+  /// A request that is not begun, for its own sake.
+  @inline(never)
+  private static func refuse<T>(
+    _ caller: Instance, _ operation: NodeOperation, _ completion: bp_completion, _ message: StaticString,
+    as type: T.Type
+  ) -> bp_token {
+    if caller.slot.kind.isActive { caller.kernel.operations.record(operation, BP_INVALID_ARGUMENT, elapsedNs: 0) }
+    Answers.complete(completion, BP_INVALID_ARGUMENT, message, as: type)
+    return 0
   }
 
   /// The call's header and the message that it is part of. What the call does not say itself is the parent's.
@@ -177,17 +187,16 @@ enum NodeTable {
       return 0
     }
     let kernel = caller.kernel
+    let operation = verb == BP_VERB_DELETE ? NodeOperation.remove : .receive
     guard Int(uri.size) <= kernel.uriSizeBytesMax.load(ordering: .relaxed) else {
       data.release?(data.owner)
-      Answers.complete(
-        completion, BP_INVALID_ARGUMENT, "the URI is longer than limits.uri_size_bytes_max", as: bp_write_result.self)
-      return 0
+      return refuse(
+        caller, operation, completion, "the URI is longer than limits.uri_size_bytes_max", as: bp_write_result.self)
     }
     guard Int(clamping: data.size) <= kernel.bodySizeBytesMax.load(ordering: .relaxed) else {
       data.release?(data.owner)
-      Answers.complete(
-        completion, BP_INVALID_ARGUMENT, "the data is longer than limits.body_size_bytes_max", as: bp_write_result.self)
-      return 0
+      return refuse(
+        caller, operation, completion, "the data is longer than limits.body_size_bytes_max", as: bp_write_result.self)
     }
     let (header, parent) = inherit(kernel, call)
     guard let lease = lease(caller, parent: parent) else {
@@ -218,7 +227,7 @@ enum NodeTable {
     let write = WriteRequest(
       caller, header, verb: verb, content: content, uri: uri, body: data, lease, completion
     ) {
-      caller.outgoing.subtract(1, ordering: .releasing)
+      caller.requestEnded(verb == BP_VERB_DELETE ? .remove : .receive, $0, sinceNs: $1)
     }
     return write.start()
   }
@@ -230,9 +239,8 @@ enum NodeTable {
     guard let caller = admit(handle, completion, bp_result.self) else { return 0 }
     let kernel = caller.kernel
     guard Int(count) <= kernel.readMultiMax.load(ordering: .relaxed) else {
-      Answers.complete(
-        completion, BP_INVALID_ARGUMENT, "more URIs than limits.batch_messages_max", as: bp_result.self)
-      return 0
+      return refuse(
+        caller, .readMulti, completion, "more URIs than limits.batch_messages_max", as: bp_result.self)
     }
     let (header, parent) = inherit(kernel, call)
     let list = (0..<Int(count)).map { Array(uris![$0].bytes) }
@@ -251,7 +259,7 @@ enum NodeTable {
   ) -> bp_token {
     caller.outgoing.add(1, ordering: .relaxed)
     let request = ReadMultiRequest(caller, header, parent: parent, list, lease, completion) {
-      caller.outgoing.subtract(1, ordering: .releasing)
+      caller.requestEnded(.readMulti, $0, sinceNs: $1)
     }
     return request.start()
   }
@@ -303,12 +311,11 @@ enum NodeTable {
       return 0
     }
     guard let prefix else {
-      Answers.complete(completion, BP_INVALID_ARGUMENT, "Invalid URI format", as: bp_list_result.self)
-      return 0
+      return refuse(caller, .list, completion, "Invalid URI format", as: bp_list_result.self)
     }
     caller.outgoing.add(1, ordering: .relaxed)
     let list = ListRequest(caller, header, prefix: prefix, query, lease, completion) {
-      caller.outgoing.subtract(1, ordering: .releasing)
+      caller.requestEnded(.list, $0, sinceNs: $1)
     }
     return list.start()
   }

@@ -58,7 +58,7 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
   init(
     _ caller: Instance, _ call: bp_call, parent: WriteRequest?, _ uris: [[UInt8]], _ lease: Lease,
     _ completion: bp_completion,
-    answered: @escaping @Sendable () -> Void
+    answered: @escaping RequestEnd
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
@@ -67,7 +67,8 @@ final class ReadMultiRequest: PendingRequest, @unchecked Sendable {
       call, generation: lease.number, timeoutNsMax: caller.kernel.requestTimeoutNs.load(ordering: .relaxed))
     self.parent = parent
     self.uris = uris
-    chunks = ChunkHandover(caller, completion, answered: answered)
+    let sinceNs = self.call.sinceNs
+    chunks = ChunkHandover(caller, completion) { answered($0, sinceNs) }
     reads = .allocate(capacity: max(1, uris.count))
     (backends, upToDate) = lease.generation.readable()
     for index in uris.indices {

@@ -20,14 +20,24 @@ enum ReadPath {
     var hasMoved = false
   }
 
+  /// How a read stands when `read` returns.
+  struct End {
+    /// For `cancel` when the answer is still to come, else 0.
+    var token: bp_token
+    /// With what it was answered, and how long it took, when it was.
+    var code: bp_code
+    var elapsedNs: UInt64
+  }
+
   /// - Parameter lease: stays the caller's.
-  /// - Returns: a token for `cancel` when the answer is still to come, else 0. `answered` is called once, after the
-  ///   completion has returned, when the answer was still to come; not otherwise.
+  /// - Returns: how it stands. `answered` is called once, after the completion has returned, when the answer was still to
+  ///   come; not otherwise.
   static func read(
     _ caller: Instance, _ call: bp_call, _ uri: NormalURI, _ lease: Lease, _ completion: bp_completion,
-    answered: (@Sendable () -> Void)?
-  ) -> bp_token {
+    answered: RequestEnd?
+  ) -> End {
     let mark = ThreadMark.own
+    let sinceNs = Clock.monotonicNs()
     mark.pointee.nesting += 1
     defer { mark.pointee.nesting -= 1 }
     var frame = DirectRead(completion: completion, caller: caller.handle)
@@ -46,40 +56,47 @@ enum ReadPath {
           return false
         }
         position += 1
-        directly(backend, call, uri, lease.number, mark, &frame)
+        let startNs = position == 1 ? sinceNs : Clock.monotonicNs()
+        directly(backend, call, uri, lease.number, mark, startNs, &frame)
         if frame.isAnswered || frame.hasMoved { return false }
         if frame.code == BP_NOT_FOUND { missed = true }
         return true
       }
     }
-    if pending != 0 || frame.isAnswered { return pending }
+    if pending != 0 { return End(token: pending, code: BP_OK, elapsedNs: 0) }
+    // The last backend's answer is the read's, but for what the caller did with it.
+    func ended(_ code: bp_code) -> End {
+      End(token: 0, code: code, elapsedNs: max(mark.pointee.completed_ns, sinceNs) - sinceNs)
+    }
+    if frame.isAnswered { return ended(BP_OK) }
     if frame.hasMoved {
       let ring = caller.kernel.ring
       guard let fresh = ring.acquire(newerThan: lease) else {
         Answers.complete(completion, of: caller, .slotGone, as: bp_read_result.self)
-        return 0
+        return ended(CallFailure.slotGone.code)
       }
       defer { ring.release(fresh) }
       return read(caller, call, uri, fresh, completion, answered: answered)
     }
     if missed {
       if lease.withGeneration({ Pull.isWanted(call.flags, $0) }) {
-        return ReadRequest(
-          caller, call, uri.bytes, lease, completion, from: .max, missed: true, failure: nil, answered: answered
-        ).start()
+        let request = ReadRequest(
+          caller, call, uri.bytes, lease, completion, from: .max, missed: true, failure: nil, answered: answered)
+        return End(token: request.start(), code: BP_OK, elapsedNs: 0)
       }
       Answers.complete(completion, BP_NOT_FOUND, as: bp_read_result.self)
-    } else {
-      Answers.complete(completion, of: caller, frame.failure ?? .noBackend, as: bp_read_result.self)
+      return ended(BP_NOT_FOUND)
     }
-    return 0
+    let failure = frame.failure ?? .noBackend
+    Answers.complete(completion, of: caller, failure, as: bp_read_result.self)
+    return ended(failure.code)
   }
 
   /// One direct call.
   @inline(__always)
   private static func directly(
     _ backend: Instance, _ call: bp_call, _ uri: NormalURI, _ generation: UInt64, _ mark: ThreadMark,
-    _ frame: inout DirectRead
+    _ startNs: UInt64, _ frame: inout DirectRead
   ) {
     guard backend.admits else {
       frame.hasMoved = backend.isClosed
@@ -88,7 +105,6 @@ enum ReadPath {
       return
     }
     frame.isDone = false
-    let startNs = Clock.monotonicNs()
     var header = call
     header.parent = 0
     header.generation = generation

@@ -11,7 +11,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private let uriCount: Int
   private var lease: Lease
   private let completion: bp_completion
-  private let answered: (@Sendable () -> Void)?
+  private let answered: RequestEnd?
   private var backends: [Instance]
   private var upToDate: Int
   private var index: Int
@@ -30,7 +30,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   init(
     _ caller: Instance, _ call: bp_call, _ uri: UnsafeBufferPointer<UInt8>, _ lease: Lease,
     _ completion: bp_completion, from index: Int, missed: Bool, failure: CallFailure?,
-    answered: (@Sendable () -> Void)?
+    answered: RequestEnd?
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
@@ -157,7 +157,7 @@ final class ReadRequest: PendingRequest, @unchecked Sendable {
   private func answer(_ result: UnsafePointer<bp_result>) {
     guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     completion.answer(caller.handle, result)
-    answered?()
+    answered?(result.pointee.code, call.sinceNs)
     // It and this hold each other.
     let done = pull.withLock { pull in
       defer { pull = nil }

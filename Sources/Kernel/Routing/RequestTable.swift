@@ -36,8 +36,11 @@ final class RequestTable: @unchecked Sendable {
   private let stopped = Promise<Bool>()
   private let ended = Promise<Bool>()
   private var thread: pthread_t?
+  /// Looked at as often.
+  private let timers: Timers
 
-  init() {
+  init(_ timers: Timers = Timers()) {
+    self.timers = timers
     thread = Thread.start(name: "bp-deadlines") { [self] in
       watch()
       ended.set(true)
@@ -121,6 +124,7 @@ final class RequestTable: @unchecked Sendable {
       for (token, request) in late {
         giveUp(token, request, BP_DEADLINE_EXCEEDED, "the request's deadline has passed")
       }
+      timers.tick(nowNs: now)
     }
   }
 

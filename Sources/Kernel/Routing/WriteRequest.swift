@@ -18,7 +18,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
   let lease: Lease
   private let call: OwnedCall
   private let completion: bp_completion
-  private let answered: @Sendable () -> Void
+  private let answered: RequestEnd
   private let arena = Arena()
   private var body: bp_buffer
   private let content: UInt32
@@ -58,7 +58,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   init(
     _ caller: Instance, _ call: bp_call, verb: UInt32, content: UInt32, uri: bp_view, body: bp_buffer, _ lease: Lease,
-    _ completion: bp_completion, answered: @escaping @Sendable () -> Void
+    _ completion: bp_completion, answered: @escaping RequestEnd
   ) {
     self.caller = caller
     self.lease = caller.kernel.ring.extend(lease)
@@ -380,7 +380,7 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
       withUnsafePointer(to: &result) {
         completion.answer(caller.handle, UnsafeRawPointer($0).assumingMemoryBound(to: bp_result.self))
       }
-      end()
+      end(BP_OK)
     }
   }
 
@@ -394,11 +394,11 @@ final class WriteRequest: PendingRequest, @unchecked Sendable {
 
   private func complete(_ failure: CallFailure) {
     Answers.complete(completion, of: caller, failure, as: bp_write_result.self)
-    end()
+    end(failure.code)
   }
 
-  private func end() {
-    answered()
+  private func end(_ code: bp_code) {
+    answered(code, call.sinceNs)
     caller.kernel.requests.remove(requestToken.load(ordering: .acquiring))
   }
 

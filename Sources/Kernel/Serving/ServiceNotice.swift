@@ -49,6 +49,12 @@ final class ServiceNotice: @unchecked Sendable {
     }
   }
 
+  /// Tells a service that has been told and has begun anew since.
+  static func tellAgain(_ instance: Instance, timeoutMs: Int) {
+    guard instance.wasToldReady.exchange(false, ordering: .relaxed) else { return }
+    tellReady([instance], timeoutMs: timeoutMs)
+  }
+
   /// Tells each service among `instances` that the node is about to end, and waits until all have said that they are
   /// done; at most until the deadline.
   static func tellEnding(_ instances: [Instance], untilNs deadlineNs: UInt64) {

@@ -128,7 +128,9 @@ final class CallSlab: @unchecked Sendable {
     else { return ignore(handle) }
     push(index)
     instance._withUnsafeGuaranteedRef { instance in
-      let elapsedNs = Clock.monotonicNs() &- startNs
+      let nowNs = Clock.monotonicNs()
+      ThreadMark.own.pointee.completed_ns = nowNs
+      let elapsedNs = nowNs &- startNs
       instance.statistics.record(operation, result.pointee.code, elapsedNs: elapsedNs)
       if elapsedNs > Directness.slowCallNs, instance.directness.mode(operation) == BP_MODE_DIRECT {
         BrokenPromise.wasSlow(instance, operation)

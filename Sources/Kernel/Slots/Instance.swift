@@ -52,6 +52,8 @@ final class Instance: @unchecked Sendable {
   private(set) var fence: Fence?
   /// Calls the plugin has open in the host; it is not destroyed before they have been completed.
   let outgoing = Atomic<Int>(0)
+  /// Those among them that are timers.
+  let timers = Atomic<Int>(0)
   let statistics = Statistics()
   /// Completions that named an unknown, finished or foreign token; the last one, CLOCK_MONOTONIC.
   let ignoredCompletions = Atomic<UInt64>(0)

@@ -130,6 +130,7 @@ enum LifeCycle {
     while true {
       instance.kernel.requests.cancelAll(of: instance)
       instance.kernel.feed.cancelAll(of: instance.handle)
+      instance.kernel.timers.cancelAll(of: instance.handle)
       if instance.outgoing.load(ordering: .acquiring) == 0 { return true }
       guard Clock.monotonicNs() < patienceNs else {
         wedge(instance, "its calls to the host")

@@ -34,9 +34,12 @@ final class Statistics: @unchecked Sendable {
   private static let stride = bucketCount + codeCount + 1
 
   private let cells: UnsafeMutablePointer<Atomic<UInt64>>
+  private let operationCount: Int
 
-  init() {
-    let count = Operation.allCases.count * Statistics.stride
+  /// - Parameter operationCount: how many operations there are to count, by a number from 0.
+  init(operationCount: Int = Operation.allCases.count) {
+    self.operationCount = operationCount
+    let count = operationCount * Statistics.stride
     cells = .allocate(capacity: count)
     for index in 0..<count { (cells + index).initialize(to: Atomic(0)) }
   }
@@ -45,7 +48,12 @@ final class Statistics: @unchecked Sendable {
 
   @inline(__always)
   func record(_ operation: Operation, _ code: bp_code, elapsedNs: UInt64) {
-    let base = cells + operation.rawValue * Statistics.stride
+    record(operation.rawValue, code, elapsedNs: elapsedNs)
+  }
+
+  @inline(__always)
+  func record(_ operation: Int, _ code: bp_code, elapsedNs: UInt64) {
+    let base = cells + operation * Statistics.stride
     (base + Statistics.bucket(elapsedNs)).pointee.add(1, ordering: .relaxed)
     (base + Statistics.bucketCount + min(Int(code), Statistics.codeCount - 1)).pointee.add(1, ordering: .relaxed)
     (base + Statistics.stride - 1).pointee.add(elapsedNs, ordering: .relaxed)
@@ -62,12 +70,12 @@ final class Statistics: @unchecked Sendable {
 
   /// Every count, for a kernel that goes on from here.
   var all: [UInt64] {
-    (0..<Operation.allCases.count * Statistics.stride).map { cells[$0].load(ordering: .relaxed) }
+    (0..<operationCount * Statistics.stride).map { cells[$0].load(ordering: .relaxed) }
   }
 
   /// Adds what `all` was elsewhere; nothing when that counted other things.
   func add(_ counts: [UInt64]) {
-    guard counts.count == Operation.allCases.count * Statistics.stride else { return }
+    guard counts.count == operationCount * Statistics.stride else { return }
     for (index, count) in counts.enumerated() where count > 0 {
       (cells + index).pointee.add(count, ordering: .relaxed)
     }
@@ -76,16 +84,19 @@ final class Statistics: @unchecked Sendable {
   struct Snapshot {
     var buckets: [UInt64]
     var codes: [UInt64]
-    var sumSeconds: Double
+    var sumNs: UInt64
+    var sumSeconds: Double { Double(sumNs) / 1e9 }
     var count: UInt64 { buckets.reduce(0, +) }
   }
 
-  func snapshot(_ operation: Operation) -> Snapshot {
-    let base = operation.rawValue * Statistics.stride
+  func snapshot(_ operation: Operation) -> Snapshot { snapshot(operation.rawValue) }
+
+  func snapshot(_ operation: Int) -> Snapshot {
+    let base = operation * Statistics.stride
     func load(_ range: Range<Int>) -> [UInt64] { range.map { cells[base + $0].load(ordering: .relaxed) } }
     return Snapshot(
       buckets: load(0..<Statistics.bucketCount),
       codes: load(Statistics.bucketCount..<Statistics.bucketCount + Statistics.codeCount),
-      sumSeconds: Double(load(Statistics.stride - 1..<Statistics.stride)[0]) / 1e9)
+      sumNs: load(Statistics.stride - 1..<Statistics.stride)[0])
   }
 }

@@ -28,6 +28,8 @@ struct UpgradeCounters: Codable, Sendable {
   var upgrades: [String: UInt64]
   var wedgedInstances: UInt64
   var lastSuccessMs: UInt64
+  /// Of the node's own operations; nil from a kernel that does not count them.
+  var operations: [UInt64]?
 
   init(_ kernel: KernelContext, _ generation: Generation) {
     slots = generation.slots.map { instance in
@@ -49,6 +51,7 @@ struct UpgradeCounters: Codable, Sendable {
     upgrades = counts.upgrades
     wedgedInstances = counts.wedgedInstances
     lastSuccessMs = counts.lastSuccessMs
+    operations = kernel.operations.all
   }
 
   /// Adds them to what the new kernel has counted so far.
@@ -63,6 +66,7 @@ struct UpgradeCounters: Codable, Sendable {
     kernel.missedWrites.add(missedWrites, ordering: .relaxed)
     kernel.log.dropped.add(droppedLogEvents, ordering: .relaxed)
     kernel.lot.refused.add(refusedParkings, ordering: .relaxed)
+    if let operations { kernel.operations.add(operations) }
     kernel.reloadCounts.withLock { counts in
       counts.outcomes.merge(outcomes) { $0 + $1 }
       counts.upgrades.merge(upgrades) { $0 + $1 }

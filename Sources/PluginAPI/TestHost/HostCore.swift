@@ -21,6 +21,9 @@ final class HostCore: Sendable {
     var hostCallsNext: bp_token = 1
     var lateCompletionsCount = 0
     var threadsInside = 0
+    /// What backplane.observe/1 answers; nil: how the plugin itself is.
+    var observedHealth: NodeHealth?
+    var observedOperations: [OperationCounts] = []
   }
 
   let instance: bp_instance
@@ -28,15 +31,19 @@ final class HostCore: Sendable {
   let node: any TestNode
   let feed: ScriptedFeed
   let proposals = ScriptedProposals()
+  let timers: TestTimers
   /// In a probe host extensions answer BP_UNAVAILABLE.
   let isProbe: Bool
   let state: Mutex<State>
 
-  init(instance: bp_instance, slot: String, node: any TestNode, feed: ScriptedFeed, isProbe: Bool) {
+  init(
+    instance: bp_instance, slot: String, node: any TestNode, feed: ScriptedFeed, timers: TestTimers, isProbe: Bool
+  ) {
     self.instance = instance
     self.slot = slot
     self.node = node
     self.feed = feed
+    self.timers = timers
     self.isProbe = isProbe
     state = Mutex(State(calls: CallSlab(instance: instance)))
   }

@@ -52,7 +52,7 @@ enum HostTable {
         },
         cancel: { instance, token in
           guard let core = HostRegistry.find(instance, "cancel") else { return }
-          if core.feed.cancel(core, token) { return }
+          if core.feed.cancel(core, token) || core.timers.cancel(core, token) { return }
           core.state.withLock { $0.hostCalls[token] }?.cancel()
         },
         grant: { instance, token, credits in
@@ -81,6 +81,7 @@ enum HostTable {
           if id.equals("backplane.listener/1") { return UnsafeRawPointer(ListenerTable.pointer) }
           if id.equals("backplane.proposal/1") { return UnsafeRawPointer(ProposalTable.pointer) }
           if id.equals("backplane.feed/1") { return UnsafeRawPointer(FeedTable.pointer) }
+          if id.equals("backplane.timer/1") { return UnsafeRawPointer(TimerTable.pointer) }
           if id.equals("backplane.observe/1") { return UnsafeRawPointer(ObserveTable.pointer) }
           return nil
         }))

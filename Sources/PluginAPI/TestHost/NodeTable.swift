@@ -243,5 +243,6 @@ extension HostCore {
       await task.value
     }
     await feed.endAll(of: self)
+    timers.endAll(of: self)
   }
 }

@@ -8,6 +8,11 @@ public final class ScriptedProposals: Sendable {
   public struct Made: Sendable, Equatable {
     public let json: String
     public let flags: ProposalFlags
+
+    public init(json: String, flags: ProposalFlags = []) {
+      self.json = json
+      self.flags = flags
+    }
   }
 
   public typealias Script = @Sendable (Made) async -> ProposalOutcome

@@ -36,23 +36,27 @@ public final class TestHost: Sendable {
   /// - `purpose`: `.check` and `.test` make a probe: host extensions answer `BP_UNAVAILABLE`.
   /// - `node`: what answers backplane.node/1.
   /// - `feed`: what answers backplane.feed/1.
+  /// - `timers`: what answers backplane.timer/1.
   ///
   /// Throws `TestHostError` with the plugin's diagnostics.
   public convenience init(
     entry: UnsafePointer<bp_entry>, configuration: String = "{}", slot: String = "test", stateDirectory: String = "",
-    purpose: Context.Purpose = .serve, node: any TestNode = InMemoryNode(), feed: ScriptedFeed = ScriptedFeed()
+    purpose: Context.Purpose = .serve, node: any TestNode = InMemoryNode(), feed: ScriptedFeed = ScriptedFeed(),
+    timers: TestTimers = TestTimers()
   ) throws {
-    try self.init(creating: entry, slot: slot, purpose: purpose, node: node, feed: feed)
+    try self.init(creating: entry, slot: slot, purpose: purpose, node: node, feed: feed, timers: timers)
     try configure(configuration, stateDirectory: stateDirectory, purpose: purpose)
   }
 
   /// Creates an instance without configuring it.
   public convenience init(
     creating entry: UnsafePointer<bp_entry>, slot: String = "test", purpose: Context.Purpose = .serve,
-    node: any TestNode = InMemoryNode(), feed: ScriptedFeed = ScriptedFeed()
+    node: any TestNode = InMemoryNode(), feed: ScriptedFeed = ScriptedFeed(), timers: TestTimers = TestTimers()
   ) throws {
     try TestHost.check(entry.pointee)
-    try self.init(slot: slot, purpose: purpose, node: node, feed: feed) { entry.pointee.create($0, $1, $2) }
+    try self.init(slot: slot, purpose: purpose, node: node, feed: feed, timers: timers) {
+      entry.pointee.create($0, $1, $2)
+    }
     for index in 0..<Int(entry.pointee.kinds_count) {
       let kind = entry.pointee.kinds[index].text
       if "backplane.\(kind)/1".withView({ plugin.pointee.extension(pluginSelf, $0) }) == nil {
@@ -65,11 +69,11 @@ public final class TestHost: Sendable {
   /// Takes an instance from `create` itself: for a plugin that has no image, like a proxy.
   public init(
     slot: String = "test", purpose: Context.Purpose = .serve, node: any TestNode = InMemoryNode(),
-    feed: ScriptedFeed = ScriptedFeed(),
+    feed: ScriptedFeed = ScriptedFeed(), timers: TestTimers = TestTimers(),
     create: (UnsafePointer<bp_host>, bp_instance, UnsafePointer<bp_report>) -> UnsafePointer<bp_plugin>?
   ) throws {
     let core = HostRegistry.add {
-      HostCore(instance: $0, slot: slot, node: node, feed: feed, isProbe: purpose != .serve)
+      HostCore(instance: $0, slot: slot, node: node, feed: feed, timers: timers, isProbe: purpose != .serve)
     }
     let collector = DiagnosticCollector(core)
     let made = collector.withReport { create(HostTable.pointer, core.instance, $0) }
@@ -190,6 +194,7 @@ public final class TestHost: Sendable {
     guard isMine else { return }
     if [.serving, .quiesced].contains(core.life) {
       core.feed.endAllAndWait(of: core)
+      core.timers.endAll(of: core)
       let collector = DiagnosticCollector(core)
       _ = collector.withReport {
         table.pointer.pointee.stop(table.`self`, monotonicNow() + 10_000_000_000, $0)

@@ -30,7 +30,9 @@ struct bp_thread_mark {
   int32_t thread;
   /* Counts the marks, so that a reader knows a call that lasts from two that are alike. */
   uint64_t sequence;
-  uint64_t reserved[2];
+  /* CLOCK_MONOTONIC when the last call was completed on this thread: for whoever made it, so that it need not ask again. */
+  uint64_t completed_ns;
+  uint64_t reserved;
 };
 
 _Static_assert(sizeof(struct bp_thread_mark) == 64, "one cache line");

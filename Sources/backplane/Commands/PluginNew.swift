@@ -6,7 +6,7 @@ struct PluginNew: AsyncParsableCommand, AnswersInJSON {
     commandName: "new", abstract: "Write a plugin package that builds as it stands.",
     discussion: "Makes a folder of the plugin's name. What is in it, and what to do with it, is in its README.md.")
 
-  enum Kind: String, ExpressibleByArgument, CaseIterable { case backend, schema, transport }
+  enum Kind: String, ExpressibleByArgument, CaseIterable { case backend, schema, transport, service }
   enum Language: String, ExpressibleByArgument, CaseIterable { case swift, c }
 
   @Option(name: .long, help: "What the plugin is.") var kind: Kind

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 
 struct Status: AsyncParsableCommand, AnswersInJSON {
   static let configuration = CommandConfiguration(abstract: "Print what the running node is doing.")
@@ -22,11 +23,38 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
       columns.map { $0.uppercased() },
       (answer["slots"]?.array ?? []).map { slot in columns.map { slot[$0]?.cell ?? "-" } })
     for slot in answer["slots"]?.array ?? [] {
+      if let peer = slot["peer"] {
+        Output.line(Output.printable("Peer \(slot["name"]?.cell ?? "?"): \(Self.sentence(peer))."))
+      }
       guard let proposing = slot["proposing"] else { continue }
       Output.line(
         Output.printable("Slot \(slot["name"]?.cell ?? "?") may propose a configuration: \(Self.proposal(proposing))"))
     }
     for note in answer["notes"]?.array ?? [] { Output.line(Output.printable("Note: \(note.cell)")) }
+  }
+
+  /// `bidirectional; 3 messages wait in memory (612 bytes, the oldest for 2 s), 100 pushed, ...`.
+  private static func sentence(_ peer: JSONValue) -> String {
+    var parts = [peer["direction"]?.cell ?? "?"]
+    if let push = peer["push"] {
+      let units = push["units"]?.integer ?? 0
+      var text = "\(units) messages wait in \(push["durable"]?.cell == "true" ? "files" : "memory")"
+      if units > 0 {
+        text += " (\(push["bytes"]?.cell ?? "?") bytes"
+        if let oldest = push["oldest_ms"]?.integer {
+          let nowMs = Int64(Date().timeIntervalSince1970 * 1000)
+          text += ", the oldest for \(duration(milliseconds: max(0, nowMs - oldest)))"
+        }
+        text += ")"
+      }
+      for key in ["pushed", "retried", "refused", "dropped"] { text += ", \(push[key]?.cell ?? "0") \(key)" }
+      parts.append(text)
+    }
+    if let pull = peer["pull"] {
+      let counts = ["hits", "misses", "timeouts", "failures", "skipped"].map { "\(pull[$0]?.cell ?? "0") \($0)" }
+      parts.append("pulls: " + counts.joined(separator: ", "))
+    }
+    return parts.joined(separator: "; ")
   }
 
   private static func proposal(_ proposing: JSONValue) -> String {

@@ -50,6 +50,19 @@ enum CommonTemplate {
 
     """##
 
+  /// manifest.json of a service.
+  static let serviceManifest =
+    ##"""
+    {
+      "id": "{{id}}",
+      "version": "1.0.0",
+      "kinds": ["service"],
+      "abi": { "major": 0, "minor": 1 },
+      "runtime": "{{language}}"
+    }
+
+    """##
+
   /// README.md.
   static let readme =
     ##"""

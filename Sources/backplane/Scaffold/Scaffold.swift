@@ -28,6 +28,7 @@ struct Scaffold {
       case .backend: CBackendTemplate.code
       case .schema: CSchemaTemplate.code
       case .transport: CTransportTemplate.code
+      case .service: CServiceTemplate.code
       }
     return [
       ("plugin.c", code), ("configuration.h", CConfigurationTemplate.code), ("manifest.json", manifest),
@@ -44,6 +45,7 @@ struct Scaffold {
       case .backend: ([("\(module).swift", SwiftBackendTemplate.code)], SwiftBackendTemplate.tests)
       case .schema: ([("\(module).swift", SwiftSchemaTemplate.code)], SwiftSchemaTemplate.tests)
       case .transport: ([("\(module).swift", SwiftTransportTemplate.code)], SwiftTransportTemplate.tests)
+      case .service: ([("\(module).swift", SwiftServiceTemplate.code)], SwiftServiceTemplate.tests)
       }
     if kind == .transport { code.append(("LineThread.swift", SwiftTransportTemplate.thread)) }
     return [("Package.swift", SwiftPackageTemplate.package)]
@@ -62,6 +64,7 @@ struct Scaffold {
     case .backend: CommonTemplate.backendManifest
     case .schema: CommonTemplate.schemaManifest
     case .transport: CommonTemplate.transportManifest
+    case .service: CommonTemplate.serviceManifest
     }
   }
 

@@ -13,6 +13,7 @@ struct ScaffoldTexts {
         : "records are kept in memory and die with the instance."
     case .schema: "a record below `\(name.slug)://open` is written once."
     case .transport: "lines over TCP, `GET URI` and `PUT URI DATA`, one answer for each."
+    case .service: "a sign of life, written to `mutable://open/\(name.slug)` every ten seconds and when the node ends."
     }
   }
 
@@ -22,6 +23,7 @@ struct ScaffoldTexts {
     case .backend: "    kind: backend\n    url: \(name.slug)://\n    order: 10"
     case .schema: "    kind: schema\n    plugin: org.example.\(name.slug)"
     case .transport: "    kind: transport\n    plugin: org.example.\(name.slug)\n    port: 9950"
+    case .service: "    kind: service\n    plugin: org.example.\(name.slug)\n    interval_ms: 10000"
     }
   }
 
@@ -50,6 +52,11 @@ struct ScaffoldTexts {
       The port is the kernel's to bind: it lends the socket, so that no connection is refused while a new version takes
       over. A node whose files name a transport no longer has the HTTP one of its own accord: add `http: {}` under `slots`
       if you want both.
+      """
+    case .service:
+      """
+      What it writes goes the way of every message: the node's schemas judge it, and every backend gets it. `backplane
+      status` shows what it says of its health.
       """
     }
   }

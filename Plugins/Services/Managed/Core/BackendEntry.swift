@@ -60,6 +60,7 @@ struct BackendEntry: Equatable, Sendable {
     case .mongodb: ["mongodb"]
     case .http: ["http", "https"]
     case .sqlite: ["sqlite"]
+    case .sqlite: ["sqlite"]
     }
   }
 

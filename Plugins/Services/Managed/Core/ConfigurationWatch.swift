@@ -90,7 +90,9 @@ extension Manager {
       failed = nil
       complaints.forget("apply")
       info(
-        isFirst ? "[managed] Backends hot-swapped from config" : "[managed] Config applied: \"\(candidate.configuration.name)\"")
+        isFirst
+          ? "[managed] Backends hot-swapped from config"
+          : "[managed] Config applied: \"\(candidate.configuration.name)\"")
       for notice in candidate.configuration.notices where before?.notices.contains(notice) != true {
         warning("[managed] Config notice: \(notice)")
       }
@@ -133,7 +135,8 @@ extension Manager {
   }
 
   /// Proposes a configuration with a schema of it, or with none.
-  func propose(_ configuration: ManagedConfiguration, _ schema: LoadedSchema?) async throws(Trouble) -> ProposalOutcome {
+  func propose(_ configuration: ManagedConfiguration, _ schema: LoadedSchema?) async throws(Trouble) -> ProposalVerdict
+  {
     let transports = around.node.slots().filter { $0.kind == "transport" && $0.plugin == "org.backplane.http" }
     let transport = transports.first { $0.name == "http" } ?? transports.first
     let json: [UInt8]

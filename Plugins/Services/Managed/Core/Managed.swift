@@ -96,31 +96,25 @@ public final class Managed: Service {
 
   public func nodeEnding(_ deadline: Deadline) async {
     guard let manager = running.withLock({ $0?.manager }) else { return }
-    await manager.writeStatus(isEnd: true)
+    await manager.writeOffline()
   }
 
-  public func quiesce(_ deadline: Deadline) async { await endWork() }
-
-  private func endWork() async {
-    let (manager, work) = running.withLock { running -> (Manager?, Task<Void, Never>?) in
-      defer {
-        running?.manager = nil
-        running?.work = nil
-      }
-      return (running?.manager, running?.work)
-    }
+  /// Begins nothing more. What is open, a proposal perhaps, is waited for in `stop`: by then the host has ended it.
+  public func quiesce(_ deadline: Deadline) async {
+    let (manager, work) = running.withLock { ($0?.manager, $0?.work) }
     work?.cancel()
     await manager?.end()
-    await work?.value
   }
 
   public func stop() async {
-    await endWork()
     let old = running.withLock { running in
       defer { running = nil }
       return running
     }
     guard let old else { return }
+    old.work?.cancel()
+    await old.manager?.end()
+    await old.work?.value
     await old.requests.shutDown()
     await old.downloads.shutDown()
     try? await old.group.shutdownGracefully()

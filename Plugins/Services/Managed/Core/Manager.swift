@@ -41,6 +41,8 @@ actor Manager {
   var window: MetricsWindow
   /// Configurations, schemas and updates are applied one after the other.
   var turn = Turn()
+  /// Statuses are written one after the other.
+  var statusTurn = Turn()
   /// Tasks that sleep until a job is due, by job.
   var sleeping: [Job: Task<Void, Never>] = [:]
   /// The version that an update has brought in, while it is looked after.

@@ -32,9 +32,11 @@ struct HostMeter: Metering {
     applications = metrics.counter("applications_total", help: "Configurations that were proposed to the kernel.")
     applicationFailures = metrics.counter("application_failures_total", help: "Of which were not taken.")
     age = metrics.gauge(
-      "configuration_age_seconds", help: "Since the configuration in force was written; 0 without one.", unit: "seconds")
+      "configuration_age_seconds", help: "Since the configuration in force was written; 0 without one.", unit: "seconds"
+    )
     unconfirmed = metrics.gauge(
-      "configuration_unconfirmed_seconds", help: "Since a configuration that can be used was last read.", unit: "seconds")
+      "configuration_unconfirmed_seconds", help: "Since a configuration that can be used was last read.",
+      unit: "seconds")
     reports = Dictionary(
       uniqueKeysWithValues: ["status", "metrics"].map { report in
         let labels = [("report", report)]
@@ -48,7 +50,11 @@ struct HostMeter: Metering {
       })
     updates = Dictionary(
       uniqueKeysWithValues: ["announced", "staged", "applied", "failed", "rolled_back"].map {
-        ($0, metrics.counter("updates_total", help: "Updates of software by what became of them.", labels: [("outcome", $0)]))
+        (
+          $0,
+          metrics.counter(
+            "updates_total", help: "Updates of software by what became of them.", labels: [("outcome", $0)])
+        )
       })
   }
 

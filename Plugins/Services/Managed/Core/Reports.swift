@@ -2,7 +2,17 @@ import ManagedNode
 
 /// What the node says of itself at CONFIG_URL.
 extension Manager {
+  /// The last word: nothing is written after it.
+  func writeOffline() async {
+    end()
+    await writeStatus(isEnd: true)
+  }
+
   func writeStatus(isEnd: Bool = false) async {
+    // One after the other, so that an older one does not come last.
+    if !statusTurn.take() { await withCheckedContinuation { statusTurn.wait($0) } }
+    defer { statusTurn.end() }
+    guard isEnd || !isEnding else { return }
     let backends = backendStates()
     let problem = problem
     let isDegraded = problem != nil || backends.contains { $0.status != NodeStatus.Backend.connected }

@@ -77,7 +77,9 @@ struct SchemaLoader: Sendable {
       if let before, isKept, source.digest != nil { return before }
       switch try await downloads.download(address, unlessTag: isKept ? before?.entityTag : nil) {
       case .unchanged:
-        guard let before else { throw Trouble("\(source.text) answers that nothing has changed, and was not asked that") }
+        guard let before else {
+          throw Trouble("\(source.text) answers that nothing has changed, and was not asked that")
+        }
         return before
       case .file(let bytes, let tag):
         guard bytes.count <= limit else { throw Trouble("\(source.text) has more than \(limit) bytes") }

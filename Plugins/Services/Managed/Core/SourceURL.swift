@@ -64,7 +64,9 @@ struct SourceURL: Equatable, Sendable {
     kind = Self.kind(path)
   }
 
-  private static func kind(_ path: String) -> Kind {
+  private static func kind(_ whole: String) -> Kind {
+    // As the reference appends `?t=…` to paths too.
+    let path = whole.prefix { $0 != "?" }
     guard let dot = path.lastIndex(of: "."), !path[dot...].contains("/") else { return .other }
     switch path[path.index(after: dot)...].lowercased() {
     case "so": return .sharedLibrary

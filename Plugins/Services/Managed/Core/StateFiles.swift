@@ -22,6 +22,7 @@ struct StateFiles: Sendable {
     let target = path(name)
     // No plugin and no drop-in: the kernel looks at neither.
     let temporary = target + ".tmp"
+    unlink(temporary)
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode)
     guard descriptor >= 0 else { throw Self.trouble("write", target) }
     var isWhole = fchmod(descriptor, mode) == 0

@@ -30,7 +30,7 @@ protocol ManagementStore: Sendable {
 }
 
 /// How a proposal ended.
-enum ProposalOutcome: Equatable, Sendable {
+enum ProposalVerdict: Equatable, Sendable {
   case inPlace
   /// `reason` is one line for a person.
   case refused(reason: String)
@@ -38,7 +38,7 @@ enum ProposalOutcome: Equatable, Sendable {
 
 /// The kernel, as far as it takes configurations.
 protocol Proposing: Sendable {
-  func propose(_ json: [UInt8]) async -> ProposalOutcome
+  func propose(_ json: [UInt8]) async -> ProposalVerdict
 }
 
 /// One slot, as the host sees it.

@@ -72,7 +72,9 @@ struct WebClient: Sendable {
       default: return "\(name) cannot be asked: \(error.shortDescription)"
       }
     case let error as NIOConnectionError:
-      if let reason = error.connectionErrors.first?.error as? IOError { return "\(name) cannot be reached: \(reason.cause)" }
+      if let reason = error.connectionErrors.first?.error as? IOError {
+        return "\(name) cannot be reached: \(reason.cause)"
+      }
       return "\(name) cannot be reached: its name is not known"
     case let error as IOError: return "\(name) cannot be reached: \(error.cause)"
     case is NIOSSLError, is NIOSSLExtraError, is BoringSSLError: return "\(name) cannot be reached over TLS: \(error)"

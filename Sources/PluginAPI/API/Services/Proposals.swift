@@ -82,7 +82,8 @@ extension Context {
   ///
   /// For services whose slot has `may_propose: true`, from `nodeReady` on. What it may hold, and what becomes of it:
   /// backplane/service.h and docs/services.md. Suspends until the reload has ended, at most about
-  /// `limits.reload_timeout_ms`; the instance itself goes on serving meanwhile.
+  /// `limits.reload_timeout_ms`; the instance itself goes on serving meanwhile. A task that is cancelled gives the
+  /// answer up (`BP_CANCELLED`); a reload that has begun goes on.
   ///
   /// - Parameter json: the whole proposal, which replaces the one before; empty: withdraws it.
   /// - Throws: `Failure` where the host takes no proposals (a probe).
@@ -90,14 +91,20 @@ extension Context {
     guard let table = host.extensionTable("backplane.proposal/1", as: bp_proposals.self) else {
       throw Failure.unavailable("this host takes no proposals")
     }
-    return await withUnsafeContinuation { continuation in
-      let pending = PendingAnswer { continuation.resume(returning: ProposalOutcome($0)) }
-      var call = bp_call()
-      call.size = .size(of: bp_call.self)
-      json.withView { view in
-        var proposal = bp_proposal(size: .size(of: bp_proposal.self), flags: flags.rawValue, json: view)
-        _ = table.pointee.propose(host.instance, &call, &proposal, pending.completion)
+    let pending = PendingAnswer(host)
+    return await withTaskCancellationHandler {
+      await withUnsafeContinuation { continuation in
+        let completion = pending.completion { continuation.resume(returning: ProposalOutcome($0)) }
+        var call = bp_call()
+        call.size = .size(of: bp_call.self)
+        let token = json.withView { view in
+          var proposal = bp_proposal(size: .size(of: bp_proposal.self), flags: flags.rawValue, json: view)
+          return table.pointee.propose(host.instance, &call, &proposal, completion)
+        }
+        pending.isNamed(token)
       }
+    } onCancel: {
+      pending.cancel()
     }
   }
 }

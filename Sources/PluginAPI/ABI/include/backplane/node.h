@@ -98,7 +98,7 @@ typedef struct bp_slot_health {
   uint32_t size;
   uint32_t state;     /* BP_HEALTH_* */
   bp_view slot;       /* "primary" */
-  bp_view kind;       /* "backend" */
+  bp_view kind;       /* "backend"; "peer": a backend slot that is another node beside this one */
   bp_view plugin;     /* "org.backplane.sqlite" */
   bp_view version;
   bp_view scheme;     /* the scheme of its URL, "sqlite"; empty when it has none */

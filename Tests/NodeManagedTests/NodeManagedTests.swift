@@ -1,3 +1,0 @@
-import NodeTesting
-import Testing
-@Test func emptyNode() throws { _ = try TemporaryFolder() }
