@@ -44,26 +44,26 @@ import Testing
   }
 
   @Test func windowsAreDifferences() {
-    let earlier = OperationCounts(calls: 10, failures: 1, buckets: [4, 6])
-    let later = OperationCounts(calls: 15, failures: 1, buckets: [4, 11])
-    #expect(later.since(earlier) == OperationCounts(calls: 5, failures: 0, buckets: [0, 5]))
+    let earlier = CallCounts(calls: 10, failures: 1, buckets: [4, 6])
+    let later = CallCounts(calls: 15, failures: 1, buckets: [4, 11])
+    #expect(later.since(earlier) == CallCounts(calls: 5, failures: 0, buckets: [0, 5]))
     // The node began anew.
     #expect(earlier.since(later) == earlier)
     #expect(
-      earlier + OperationCounts(calls: 1, failures: 1, buckets: [1, 0])
-        == OperationCounts(calls: 11, failures: 2, buckets: [5, 6]))
-    #expect(OperationCounts() + later == later && later + OperationCounts() == later)
+      earlier + CallCounts(calls: 1, failures: 1, buckets: [1, 0])
+        == CallCounts(calls: 11, failures: 2, buckets: [5, 6]))
+    #expect(CallCounts() + later == later && later + CallCounts() == later)
   }
 
   @Test func metricsOfAWindow() {
-    let writes = OperationCounts(calls: 30, failures: 3, buckets: [0, 0, 0, 30, 0])
-    let metrics = NodeMetrics(writes: writes, reads: OperationCounts(), elapsedSeconds: 20)
+    let writes = CallCounts(calls: 30, failures: 3, buckets: [0, 0, 0, 30, 0])
+    let metrics = NodeMetrics(writes: writes, reads: CallCounts(), elapsedSeconds: 20)
     #expect(metrics.opsPerSecond == 2)
     #expect(metrics.errorRate == 0.1)
     #expect(metrics.writeLatencyP50Ms > 0.001_024 && metrics.writeLatencyP50Ms < 0.002_048)
     #expect(metrics.readLatencyP50Ms == 0)
     // A window that has just begun counts as a second.
-    #expect(NodeMetrics(writes: writes, reads: OperationCounts(), elapsedSeconds: 0.01).opsPerSecond == 30)
-    #expect(NodeMetrics(writes: OperationCounts(), reads: OperationCounts(), elapsedSeconds: 0) == NodeMetrics())
+    #expect(NodeMetrics(writes: writes, reads: CallCounts(), elapsedSeconds: 0.01).opsPerSecond == 30)
+    #expect(NodeMetrics(writes: CallCounts(), reads: CallCounts(), elapsedSeconds: 0) == NodeMetrics())
   }
 }

@@ -75,7 +75,7 @@ final class FakeNode: NodeReporting {
         message: ""),
       FakeNode.backend("memory"),
     ]
-    var operations: [String: OperationCounts] = [:]
+    var operations: [String: CallCounts] = [:]
     var ports = [9_942]
   }
   let state = Mutex(State())
@@ -87,7 +87,7 @@ final class FakeNode: NodeReporting {
   }
 
   func slots() -> [SlotReport] { state.withLock { $0.slots } }
-  func operations() -> [String: OperationCounts] { state.withLock { $0.operations } }
+  func operations() -> [String: CallCounts] { state.withLock { $0.operations } }
   func listeningPorts() -> [Int] { state.withLock { $0.ports } }
 }
 

@@ -62,7 +62,7 @@ import Testing
       var buckets = [UInt64](repeating: 0, count: 24)
       buckets[bucket] = calls
       scene.node.state.withLock {
-        $0.operations[name] = OperationCounts(calls: calls, failures: failures, buckets: buckets)
+        $0.operations[name] = CallCounts(calls: calls, failures: failures, buckets: buckets)
       }
     }
     func last() throws -> NodeMetrics {

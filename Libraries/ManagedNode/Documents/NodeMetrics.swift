@@ -15,7 +15,7 @@ public struct NodeMetrics: Equatable, Sendable {
   public init() {}
 
   /// Of what was counted in a window.
-  public init(writes: OperationCounts, reads: OperationCounts, elapsedSeconds: Double) {
+  public init(writes: CallCounts, reads: CallCounts, elapsedSeconds: Double) {
     writeLatencyP50Ms = writes.percentileMs(50)
     writeLatencyP99Ms = writes.percentileMs(99)
     readLatencyP50Ms = reads.percentileMs(50)

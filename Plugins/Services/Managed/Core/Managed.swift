@@ -82,7 +82,7 @@ public final class Managed: Service {
   }
 
   private static func surroundings(_ settings: ManagedSettings, _ context: Context, _ made: Running) -> Surroundings {
-    let report = HostReport(host: context.host)
+    let report = HostReport(observe: context.observe)
     let place = settings.place
     // Asked over the network, this node would wait for itself; and it is still itself on another port.
     let isSelf = report.listeningPorts().contains(place.port) && OwnAddresses.isOwn(place.host)

@@ -62,7 +62,7 @@ struct SlotReport: Equatable, Sendable {
 protocol NodeReporting: Sendable {
   func slots() -> [SlotReport]
   /// By the operation's name: `receive`, `read`, ….
-  func operations() -> [String: OperationCounts]
+  func operations() -> [String: CallCounts]
   /// The ports that this node listens on, the oldest first.
   func listeningPorts() -> [Int]
 }

@@ -1,5 +1,5 @@
 /// What was counted of one kind of operation, since the node began or in a window of time.
-public struct OperationCounts: Equatable, Sendable {
+public struct CallCounts: Equatable, Sendable {
   public var calls: UInt64
   public var failures: UInt64
   /// Calls by time: bucket i is below 256 ns << i, the last has all above.
@@ -13,7 +13,7 @@ public struct OperationCounts: Equatable, Sendable {
 
   /// What was counted between two looks at the same counters. Counters that went back have begun anew: then it is what
   /// they say now.
-  public func since(_ earlier: OperationCounts) -> OperationCounts {
+  public func since(_ earlier: CallCounts) -> CallCounts {
     guard calls >= earlier.calls, failures >= earlier.failures, buckets.count >= earlier.buckets.count,
       zip(buckets, earlier.buckets).allSatisfy({ $0 >= $1 })
     else { return self }
@@ -25,7 +25,7 @@ public struct OperationCounts: Equatable, Sendable {
   }
 
   /// Of two kinds of operation together.
-  public static func + (one: OperationCounts, other: OperationCounts) -> OperationCounts {
+  public static func + (one: CallCounts, other: CallCounts) -> CallCounts {
     var sum = one
     sum.calls &+= other.calls
     sum.failures &+= other.failures
