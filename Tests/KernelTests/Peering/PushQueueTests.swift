@@ -45,7 +45,7 @@ private struct Seeded: RandomNumberGenerator {
     return push
   }
 
-  private func queue(_ directory: String = "", _ settings: PeerSettings.Push) -> PushQueue {
+  private func queue(_ directory: String, _ settings: PeerSettings.Push) -> PushQueue {
     let queue = PushQueue(slot: "peer", directory: directory)
     queue.configure(settings, Self.log)
     return queue
@@ -58,13 +58,13 @@ private struct Seeded: RandomNumberGenerator {
   }
 
   @Test func theOldestGoesWhenItIsFull() throws {
-    let queue = queue(Self.settings(units: 3))
+    let queue = self.queue("", Self.settings(units: 3))
     for number in 1...5 { queue.put(Self.record(UInt64(number)), timestampMs: 1) }
     #expect(try versions(queue) == [3, 4, 5])
     #expect(queue.report.dropped == 2 && queue.report.droppedSinceLevel == 2)
     // By size too, and what is larger than all of it does not come in.
     let size = Self.record(1, bytes: 1_000).count
-    let narrow = self.queue(Self.settings(bytes: 3 * size))
+    let narrow = self.queue("", Self.settings(bytes: 3 * size))
     for number in 1...5 { narrow.put(Self.record(UInt64(number), bytes: 1_000), timestampMs: 1) }
     #expect(try versions(narrow) == [3, 4, 5])
     narrow.put(Self.record(6, bytes: 10_000), timestampMs: 1)
@@ -76,7 +76,7 @@ private struct Seeded: RandomNumberGenerator {
   }
 
   @Test func aQueueWithoutASlotTakesNothingAndKeepsWhatItHas() throws {
-    let queue = queue(Self.settings())
+    let queue = self.queue("", Self.settings())
     queue.put(Self.record(1), timestampMs: 1)
     queue.configure(nil, Self.log)
     queue.put(Self.record(2), timestampMs: 1)
@@ -94,7 +94,7 @@ private struct Seeded: RandomNumberGenerator {
     let isDurable = seed % 2 == 0
     let directory = isDurable ? folder.path + "/peers/p" : ""
     try FileManager.default.createDirectory(atPath: folder.path + "/peers", withIntermediateDirectories: true)
-    let queue = queue(directory, Self.settings(units: 100_000, bytes: 1 << 30, durable: isDurable))
+    let queue = self.queue(directory, Self.settings(units: 100_000, bytes: 1 << 30, durable: isDurable))
     var (next, expected) = (UInt64(1), UInt64(1))
     var taken: [PushQueue.Unit] = []
     for _ in 0..<2_000 {
@@ -144,7 +144,7 @@ private struct Seeded: RandomNumberGenerator {
       before.done(units[1], .pushed)
     }
     let names = try FileManager.default.contentsOfDirectory(atPath: directory)
-    let queue = queue(directory, settings)
+    let queue = self.queue(directory, settings)
     queue.put(Self.record(11), timestampMs: 1)
     queue.load(names, Self.log)
     #expect(try versions(queue) == Array(1...11))
@@ -172,7 +172,7 @@ private struct Seeded: RandomNumberGenerator {
     var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
     bytes[JournalSegment.firstRecord + 6 * size + 20] ^= 0xff
     try bytes.write(to: URL(fileURLWithPath: path))
-    let queue = queue(directory, settings)
+    let queue = self.queue(directory, settings)
     queue.load([name], Self.log)
     #expect(try versions(queue) == Array(1...6))
     // Any bytes at all: no crash, and nothing that was never put.
@@ -230,16 +230,21 @@ private struct Seeded: RandomNumberGenerator {
     #expect(pace.isUp)
     let second: UInt64 = 1_000_000_000
     var now = 100 * second
-    #expect(pace.failed(nowNs: now, startNs: now - 5, retryAfterMs: 0))
+    let isNews = pace.failed(nowNs: now, startNs: now - 5, retryAfterMs: 0)
+    #expect(isNews)
     #expect(!pace.isUp && pace.resumeNs == now + PushPace.pauseNsMin)
     // Those that were on their way say nothing new.
-    for _ in 0..<50 { #expect(!pace.failed(nowNs: now + 10, startNs: now - 1, retryAfterMs: 0)) }
+    for _ in 0..<50 {
+      let isNews = pace.failed(nowNs: now + 10, startNs: now - 1, retryAfterMs: 0)
+      #expect(!isNews)
+    }
     #expect(pace.resumeNs == now + PushPace.pauseNsMin)
     var attempts = 0
     let end = now + 60 * second
     while now < end {
       now = pace.resumeNs
-      #expect(!pace.failed(nowNs: now, startNs: now, retryAfterMs: 0))
+      let isNews = pace.failed(nowNs: now, startNs: now, retryAfterMs: 0)
+      #expect(!isNews)
       attempts += 1
     }
     #expect(attempts < 25 && pace.resumeNs - now == PushPace.pauseNsMax)
