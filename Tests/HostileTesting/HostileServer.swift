@@ -14,17 +14,19 @@ public final class HostileServer: Sendable {
 
   private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   private let channel: any Channel
-  public var port: Int { channel.localAddress!.port! }
+  /// Also when it has stopped.
+  public let port: Int
   public var url: String { "http://127.0.0.1:\(port)" }
 
-  /// - Parameter port: 0: any.
-  public init(port: Int = 0, _ reply: @escaping @Sendable (_ request: String) -> Reply) throws {
+  /// - Parameter wanted: its port; 0: any.
+  public init(port wanted: Int = 0, _ reply: @escaping @Sendable (_ request: String) -> Reply) throws {
     channel = try ServerBootstrap(group: group)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(Handler(reply)) }
       }
-      .bind(host: "127.0.0.1", port: port).wait()
+      .bind(host: "127.0.0.1", port: wanted).wait()
+    port = channel.localAddress!.port!
   }
 
   public func stop() {
