@@ -36,7 +36,8 @@ import Testing
           var count = 0
           while !isOver.with({ $0 }) {
             count += 1
-            let written = try connection.post("/api/v1/receive", #"{"tx":["mutable://open/load/\#(number)",\#(count)]}"#)
+            let written = try connection.post(
+              "/api/v1/receive", #"{"tx":["mutable://open/load/\#(number)",\#(count)]}"#)
             let read = try connection.get("/api/v1/read/mutable/open/kept")
             if written.status != 200 || read.status != 200 { failures.with { $0.append("\(written) \(read)") } }
           }
