@@ -45,7 +45,7 @@ private struct Seeded: RandomNumberGenerator {
     return push
   }
 
-  private func queue(_ directory: String = "", _ settings: PeerSettings.Push) -> PushQueue {
+  private func queue(_ directory: String, _ settings: PeerSettings.Push) -> PushQueue {
     let queue = PushQueue(slot: "peer", directory: directory)
     queue.configure(settings, Self.log)
     return queue
@@ -58,13 +58,13 @@ private struct Seeded: RandomNumberGenerator {
   }
 
   @Test func theOldestGoesWhenItIsFull() throws {
-    let queue = self.queue(Self.settings(units: 3))
+    let queue = self.queue("", Self.settings(units: 3))
     for number in 1...5 { queue.put(Self.record(UInt64(number)), timestampMs: 1) }
     #expect(try versions(queue) == [3, 4, 5])
     #expect(queue.report.dropped == 2 && queue.report.droppedSinceLevel == 2)
     // By size too, and what is larger than all of it does not come in.
     let size = Self.record(1, bytes: 1_000).count
-    let narrow = self.queue(Self.settings(bytes: 3 * size))
+    let narrow = self.queue("", Self.settings(bytes: 3 * size))
     for number in 1...5 { narrow.put(Self.record(UInt64(number), bytes: 1_000), timestampMs: 1) }
     #expect(try versions(narrow) == [3, 4, 5])
     narrow.put(Self.record(6, bytes: 10_000), timestampMs: 1)
@@ -76,7 +76,7 @@ private struct Seeded: RandomNumberGenerator {
   }
 
   @Test func aQueueWithoutASlotTakesNothingAndKeepsWhatItHas() throws {
-    let queue = self.queue(Self.settings())
+    let queue = self.queue("", Self.settings())
     queue.put(Self.record(1), timestampMs: 1)
     queue.configure(nil, Self.log)
     queue.put(Self.record(2), timestampMs: 1)
@@ -201,7 +201,8 @@ private struct Seeded: RandomNumberGenerator {
     var inFlight: [Int64: Set<[UInt8]>] = [:]
     var sent: [[UInt8]: Int64] = [:]
     for sequence in 1...3_000 as ClosedRange<Int64> {
-      let uris = Set((0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8.random(in: 0..<20, using: &random)] })
+      let uris = Set(
+        (0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8.random(in: 0..<20, using: &random)] })
       order.enter(sequence, uris)
       waiting[sequence] = uris
       for (candidate, uris) in waiting.sorted(by: { $0.key < $1.key }) where inFlight.count < 8 {
@@ -218,7 +219,9 @@ private struct Seeded: RandomNumberGenerator {
         order.leave(done, inFlight.removeValue(forKey: done)!)
       }
     }
-    for (sequence, uris) in inFlight.merging(waiting, uniquingKeysWith: { $0.union($1) }) { order.leave(sequence, uris) }
+    for (sequence, uris) in inFlight.merging(waiting, uniquingKeysWith: { $0.union($1) }) {
+      order.leave(sequence, uris)
+    }
     #expect(order.isEmpty)
   }
 
@@ -231,8 +234,10 @@ private struct Seeded: RandomNumberGenerator {
     #expect(isNews)
     #expect(!pace.isUp && pace.resumeNs == now + PushPace.pauseNsMin)
     // Those that were on their way say nothing new.
-    let news = (0..<50).map { _ in pace.failed(nowNs: now + 10, startNs: now - 1, retryAfterMs: 0) }
-    #expect(!news.contains(true))
+    for _ in 0..<50 {
+      let isNews = pace.failed(nowNs: now + 10, startNs: now - 1, retryAfterMs: 0)
+      #expect(!isNews)
+    }
     #expect(pace.resumeNs == now + PushPace.pauseNsMin)
     var attempts = 0
     let end = now + 60 * second
@@ -246,8 +251,7 @@ private struct Seeded: RandomNumberGenerator {
     now = pace.resumeNs
     _ = pace.failed(nowNs: now, startNs: now, retryAfterMs: 20_000)
     #expect(pace.resumeNs == now + 20 * second)
-    let isBack = (pace.succeeded(), pace.isUp, pace.succeeded())
-    #expect(isBack == (true, true, false))
+    #expect(pace.succeeded() && pace.isUp && !pace.succeeded())
   }
 
   @Test func aPeerThatDoesNotAnswerReadsIsLeftAlone() {
