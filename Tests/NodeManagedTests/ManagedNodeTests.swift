@@ -151,9 +151,9 @@ import Testing
       }
     }
     defer { server.stop() }
-    let node = try scene.start(configURL: server.url, keys: ", request_timeout_ms: 500")
+    let node = try scene.start(configURL: server.url, keys: ", request_timeout_ms: 2000")
     let expected = [
-      "gives an answer that is no node's", "answers with more than", "gave no whole answer within 500 ms",
+      "gives an answer that is no node's", "answers with more than", "gave no whole answer within 2000 ms",
       "answers with a redirect", "poll error: \(server.url)",
     ]
     for (number, text) in expected.enumerated() {
