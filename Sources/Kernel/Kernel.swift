@@ -534,7 +534,7 @@ public final class Kernel: @unchecked Sendable {
   private func endSlots(pushingUntilNs deadlineNs: UInt64) {
     let last = context.ring.acquireAdmitted()
     reconciler.shutDown()
-    context.peers.end(last, untilNs: deadlineNs)
+    context.peers.end(context, last, untilNs: deadlineNs)
   }
 
   private func shutDownParts() {
@@ -703,10 +703,11 @@ public final class Kernel: @unchecked Sendable {
       "no slot '\($0.slot)' serves, and its repair journal has \($0.report.units) writes for it; "
         + "`backplane backend accept \($0.slot)` drops them"
     }
-    notes += context.peers.reports.filter { queue in !lease.generation.pushQueues.contains { $0.slot == queue.slot } }.map {
-      "no peer '\($0.slot)' is pushed to, and \($0.report.units) messages wait for it; "
-        + "`backplane backend accept \($0.slot)` drops them"
-    }
+    notes += context.peers.reports.filter { queue in !lease.generation.pushQueues.contains { $0.slot == queue.slot } }
+      .map {
+        "no peer '\($0.slot)' is pushed to, and \($0.report.units) messages wait for it; "
+          + "`backplane backend accept \($0.slot)` drops them"
+      }
     notes += health.slots.filter { !$0.message.isEmpty }.map {
       "slot \($0.name) is \(Health.name($0.state)): \($0.message)"
     }

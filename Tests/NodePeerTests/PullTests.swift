@@ -60,6 +60,26 @@ import Testing
     #expect(try b.requests("read") == 40)
   }
 
+  @Test(.timeLimit(.minutes(3))) func whatAnotherNodeSaysOverAWebSocketGoesNoFurther() throws {
+    let b = try PeerNode()
+    let a = try PeerNode([PeerNode.peer("b", b.port, "bidirectional")])
+    #expect(try a.knows("b"))
+    #expect(try b.put("there", "1") == 200)
+    let forwarded = try WebSocketClient(port: a.port, headers: ["backplane-forwarded": "1"])
+    let plain = try WebSocketClient(port: a.port)
+    let read = #"{"id":1,"type":"read","payload":{"uri":"mutable://open/there"}}"#
+    #expect(try !forwarded.ask(read).contains("record"))
+    #expect(try plain.ask(read).contains("record"))
+    func receive(_ name: String) -> String {
+      #"{"id":1,"type":"receive","payload":{"tx":["mutable://open/\#(name)",1]}}"#
+    }
+    #expect(try forwarded.ask(receive("further")).contains(#""accepted":true"#))
+    #expect(try plain.ask(receive("here")).contains(#""accepted":true"#))
+    #expect(try a.isLevel("b"))
+    #expect(try b.value("here") == "1" && b.value("further") == nil)
+    #expect(try a.count("backplane_peer_pushed_total", "b") == 1)
+  }
+
   /// A peer that never answers costs its time a few times, not at every miss.
   @Test(.timeLimit(.minutes(3))) func aSilentPeerIsLeftAlone() throws {
     let silent = try SilentServer()

@@ -75,7 +75,8 @@ struct PeerReader {
     guard isOfUse else {
       problems.add(
         node.origin, pointer: "\(pointer)/\(key)",
-        "\(key) has no effect on a peer that is \(direction.rawValue) only. Leave it out, or make the peer bidirectional.")
+        "\(key) has no effect on a peer that is \(direction.rawValue) only. Leave it out, or make the peer bidirectional."
+      )
       return nil
     }
     guard case .mapping(let mapping) = node.value else {

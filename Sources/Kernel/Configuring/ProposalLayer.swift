@@ -270,7 +270,9 @@ struct ProposalLayer {
     let keys = ["plugin", "plugin_path"]
     guard let key = keys.first(where: { later[$0] != nil }) else { return }
     if slot[key]?.value.canonicalJSON == later[key]?.value.canonicalJSON { return }
-    for name in slot.keys where !SlotBuilder.kernelKeys.contains(name) || keys.contains(name) { slot.remove(name) }
+    let isBackend = slot["kind"]?.value.canonicalJSON == "\"backend\""
+    let kernelKeys = SlotBuilder.kernelKeys + (isBackend ? PeerReader.keys : [])
+    for name in slot.keys where !kernelKeys.contains(name) || keys.contains(name) { slot.remove(name) }
   }
 
   // MARK: Order

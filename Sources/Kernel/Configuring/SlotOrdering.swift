@@ -21,10 +21,11 @@ enum SlotOrdering {
     } else {
       requireDistinctOrders(backends, mapping, problems: &problems)
     }
-    func rank(_ kind: SlotConfiguration.Kind) -> Int { SlotConfiguration.Kind.allCases.firstIndex(of: kind)! }
-    return slots.sorted {
-      (rank($0.kind), $0.peer == nil ? 0 : 1, $0.order, $0.name) < (rank($1.kind), $1.peer == nil ? 0 : 1, $1.order, $1.name)
+    func rank(_ slot: SlotConfiguration) -> (Int, Int, Int, String) {
+      let kind = SlotConfiguration.Kind.allCases.firstIndex(of: slot.kind)!
+      return (kind, slot.peer == nil ? 0 : 1, slot.order, slot.name)
     }
+    return slots.sorted { rank($0) < rank($1) }
   }
 
   private static func apply(

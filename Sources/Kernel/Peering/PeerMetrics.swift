@@ -11,7 +11,8 @@ enum PeerMetrics {
       help: "Accepted messages that the peer does not have yet (at most push.queue_units_max, and those on their way).",
       labels: labels, Double(push.units))
     metrics.gauge(
-      "backplane_peer_queue_bytes", help: "What they take (at most push.queue_size_bytes_max, likewise).", unit: "bytes",
+      "backplane_peer_queue_bytes", help: "What they take (at most push.queue_size_bytes_max, likewise).",
+      unit: "bytes",
       labels: labels, Double(push.bytes))
     let nowMs = Clock.wallMs()
     metrics.gauge(
@@ -34,7 +35,8 @@ enum PeerMetrics {
     ]
     for (result, count) in results {
       metrics.counter(
-        "backplane_peer_pulls", help: "Records that were asked of the peer, or not because it was away, by what came of it.",
+        "backplane_peer_pulls",
+        help: "Records that were asked of the peer, or not because it was away, by what came of it.",
         labels: labels + [("result", result)], count)
     }
   }

@@ -164,27 +164,40 @@ final class PeerRegistry: Sendable {
     }
   }
 
+  /// What was counted of a slot, for the process that takes this one's place.
+  func counts(_ slot: String) -> PeerCounts {
+    let (queue, record) = state.withLock { ($0.queues[slot], $0.records[slot]) }
+    return PeerCounts(push: queue?.counts ?? [], pull: record?.counts ?? [])
+  }
+
+  /// Adds what the process before has counted.
+  func add(_ counts: PeerCounts, to slot: String) {
+    let (queue, record) = state.withLock { ($0.queues[slot], $0.records[slot]) }
+    queue?.add(counts.push)
+    record?.add(counts.pull)
+  }
+
   // MARK: The end
 
   /// Sends what waits in memory, as long as the peers take it and at the latest until then; what is in files waits for the
   /// next process.
   ///
   /// - Parameter lease: of the generation that was the last one; taken over.
-  func end(_ lease: Lease?, untilNs deadlineNs: UInt64) {
-    let (senders, endings, kernel) = state.withLock { state in
+  func end(_ kernel: KernelContext, _ lease: Lease?, untilNs deadlineNs: UInt64) {
+    let (senders, endings) = state.withLock { state in
       state.lastLease = lease
       state.isShutDown = true
-      return (Array(state.senders.values), state.endings, state.kernel?.value)
+      return (Array(state.senders.values), state.endings)
     }
     for sender in senders { sender.end(atNs: deadlineNs) }
     stopped.set(true)
     for ending in endings { _ = ending.get(untilNs: deadlineNs + PeerRegistry.synchroniseNs) }
     state.withLock { $0.lastLease = nil }
-    if let lease { kernel?.ring.release(lease) }
+    if let lease { kernel.ring.release(lease) }
     for queue in state.withLock({ Array($0.queues.values) }) {
       queue.synchronise()
       let report = queue.report
-      guard report.units > 0, let kernel else { continue }
+      guard report.units > 0 else { continue }
       kernel.log.notice(
         report.isDurable
           ? "messages that wait for a peer are kept for the next start"

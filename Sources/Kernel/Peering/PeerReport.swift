@@ -35,7 +35,8 @@ public struct PushReport: Codable, Sendable, Equatable {
     if let reason { parts.append("\(units) messages wait for it: \(reason)") }
     if droppedSinceLevel > 0 {
       parts.append(
-        "its queue was full (push.queue_units_max, push.queue_size_bytes_max) and \(droppedSinceLevel) messages were dropped")
+        "its queue was full (push.queue_units_max, push.queue_size_bytes_max) and \(droppedSinceLevel) messages were dropped"
+      )
     }
     if let problem { parts.append("its queue cannot be kept in files: \(problem)") }
     return parts.joined(separator: "; ")
@@ -57,6 +58,12 @@ public struct PullReport: Codable, Sendable, Equatable {
     case hits, misses, timeouts, failures, skipped
     case isPaused = "paused"
   }
+}
+
+/// What was counted of a peer.
+struct PeerCounts: Codable, Sendable {
+  var push: [UInt64]
+  var pull: [UInt64]
 }
 
 /// What a slot is as a peer, in `backplane status`.

@@ -55,6 +55,23 @@ final class PullRecord: Sendable {
   /// It is left alone now.
   var isPaused: Bool { state.withLock { $0.restNs > 0 } }
 
+  /// For the process that takes this one's place.
+  var counts: [UInt64] {
+    [
+      hits.load(ordering: .relaxed), misses.load(ordering: .relaxed), timeouts.load(ordering: .relaxed),
+      failures.load(ordering: .relaxed), skipped.load(ordering: .relaxed),
+    ]
+  }
+
+  func add(_ counts: [UInt64]) {
+    guard counts.count == 5 else { return }
+    hits.add(counts[0], ordering: .relaxed)
+    misses.add(counts[1], ordering: .relaxed)
+    timeouts.add(counts[2], ordering: .relaxed)
+    failures.add(counts[3], ordering: .relaxed)
+    skipped.add(counts[4], ordering: .relaxed)
+  }
+
   var report: PullReport {
     PullReport(
       hits: hits.load(ordering: .relaxed), misses: misses.load(ordering: .relaxed),

@@ -242,7 +242,8 @@ final class PushQueue: Sendable {
       do throws(JournalProblem) {
         let files = try files(&state)
         let found = files.load(names) {
-          log.error("a file of a peer's queue cannot be read, and is left aside", ["slot": slot, "reason": $0.sentence])
+          log.error(
+            "a file of a peer's queue cannot be read, and is left aside", ["slot": slot, "reason": $0.sentence])
         }
         state.firstSequence -= Int64(found.count)
         let first = state.firstSequence
@@ -285,6 +286,22 @@ final class PushQueue: Sendable {
   }
 
   // MARK: What it says of itself
+
+  /// For the process that takes this one's place.
+  var counts: [UInt64] {
+    [
+      pushed.load(ordering: .relaxed), dropped.load(ordering: .relaxed), refused.load(ordering: .relaxed),
+      retried.load(ordering: .relaxed),
+    ]
+  }
+
+  func add(_ counts: [UInt64]) {
+    guard counts.count == 4 else { return }
+    pushed.add(counts[0], ordering: .relaxed)
+    dropped.add(counts[1], ordering: .relaxed)
+    refused.add(counts[2], ordering: .relaxed)
+    retried.add(counts[3], ordering: .relaxed)
+  }
 
   var report: PushReport {
     state.withLock { state in

@@ -17,6 +17,8 @@ struct UpgradeCounters: Codable, Sendable {
     var calls: [UInt64]
     var slowCalls: UInt64
     var series: [Series]
+    /// Of a peer; nil from a kernel that knows none.
+    var peer: PeerCounts?
   }
 
   var slots: [Slot]
@@ -40,7 +42,7 @@ struct UpgradeCounters: Codable, Sendable {
           Series(
             name: series.name, labels: series.labels.flatMap { [$0.0, $0.1] }, value: series.value, count: series.count,
             buckets: series.buckets)
-        })
+        }, peer: instance.slot.peer == nil ? nil : kernel.peers.counts(instance.slot.name))
     }
     ignoredCompletions = CallSlab.shared.ignoredCompletions.load(ordering: .relaxed)
     missedWrites = kernel.missedWrites.load(ordering: .relaxed)
@@ -61,6 +63,7 @@ struct UpgradeCounters: Codable, Sendable {
       instance.statistics.add(slot.calls)
       instance.directness.slowCalls.add(slot.slowCalls, ordering: .relaxed)
       instance.metrics.continueFrom(slot.series)
+      if let counts = slot.peer { kernel.peers.add(counts, to: slot.name) }
     }
     CallSlab.shared.ignoredCompletions.add(ignoredCompletions, ordering: .relaxed)
     kernel.missedWrites.add(missedWrites, ordering: .relaxed)

@@ -64,7 +64,8 @@ import Testing
   }
 
   @Test func peersAreNoBackendsOfTheNode() throws {
-    let peers = "  a: {kind: backend, url: \"http://h:1\", peer: push}\n  b: {kind: backend, url: \"http://h:1\", peer: pull}\n"
+    let peers =
+      "  a: {kind: backend, url: \"http://h:1\", peer: push}\n  b: {kind: backend, url: \"http://h:1\", peer: pull}\n"
     #expect(
       try folder(peers).problems() == [
         "default: slots (/slots): The node has peers (a, b) and no backend of its own to keep its records in. Add a slot with kind: backend and without peer:, or set BACKEND_URL."

@@ -45,7 +45,7 @@ private struct Seeded: RandomNumberGenerator {
     return push
   }
 
-  private func queue(_ directory: String = "", _ settings: PeerSettings.Push) -> PushQueue {
+  private func queue(_ settings: PeerSettings.Push, in directory: String = "") -> PushQueue {
     let queue = PushQueue(slot: "peer", directory: directory)
     queue.configure(settings, Self.log)
     return queue
@@ -58,7 +58,7 @@ private struct Seeded: RandomNumberGenerator {
   }
 
   @Test func theOldestGoesWhenItIsFull() throws {
-    let queue = self.queue(Self.settings(units: 3))
+    let queue = queue(Self.settings(units: 3))
     for number in 1...5 { queue.put(Self.record(UInt64(number)), timestampMs: 1) }
     #expect(try versions(queue) == [3, 4, 5])
     #expect(queue.report.dropped == 2 && queue.report.droppedSinceLevel == 2)
@@ -76,7 +76,7 @@ private struct Seeded: RandomNumberGenerator {
   }
 
   @Test func aQueueWithoutASlotTakesNothingAndKeepsWhatItHas() throws {
-    let queue = self.queue(Self.settings())
+    let queue = queue(Self.settings())
     queue.put(Self.record(1), timestampMs: 1)
     queue.configure(nil, Self.log)
     queue.put(Self.record(2), timestampMs: 1)
@@ -94,7 +94,7 @@ private struct Seeded: RandomNumberGenerator {
     let isDurable = seed % 2 == 0
     let directory = isDurable ? folder.path + "/peers/p" : ""
     try FileManager.default.createDirectory(atPath: folder.path + "/peers", withIntermediateDirectories: true)
-    let queue = self.queue(directory, Self.settings(units: 100_000, bytes: 1 << 30, durable: isDurable))
+    let queue = queue(Self.settings(units: 100_000, bytes: 1 << 30, durable: isDurable), in: directory)
     var (next, expected) = (UInt64(1), UInt64(1))
     var taken: [PushQueue.Unit] = []
     for _ in 0..<2_000 {
@@ -124,7 +124,7 @@ private struct Seeded: RandomNumberGenerator {
     #expect(queue.report.pushed == expected - 1 && queue.report.units == Int(next - expected))
     guard isDurable else { return }
     // Another process finds what is not done, and nothing else.
-    let other = self.queue(directory, Self.settings(units: 100_000, bytes: 1 << 30, durable: true))
+    let other = self.queue(Self.settings(units: 100_000, bytes: 1 << 30, durable: true), in: directory)
     other.load(try FileManager.default.contentsOfDirectory(atPath: directory), Self.log)
     #expect(try versions(other) == Array(expected..<next))
     withExtendedLifetime(folder) {}
@@ -136,7 +136,7 @@ private struct Seeded: RandomNumberGenerator {
     try FileManager.default.createDirectory(atPath: folder.path, withIntermediateDirectories: true)
     let settings = Self.settings(durable: true)
     do {
-      let before = queue(directory, settings)
+      let before = queue(settings, in: directory)
       for number in 1...10 { before.put(Self.record(UInt64(number)), timestampMs: 1) }
       // Out of order: the third is done, the first is not.
       let units = before.take(unitsMax: 4, bytesMax: .max)
@@ -144,12 +144,12 @@ private struct Seeded: RandomNumberGenerator {
       before.done(units[1], .pushed)
     }
     let names = try FileManager.default.contentsOfDirectory(atPath: directory)
-    let queue = self.queue(directory, settings)
+    let queue = queue(settings, in: directory)
     queue.put(Self.record(11), timestampMs: 1)
     queue.load(names, Self.log)
     #expect(try versions(queue) == Array(1...11))
     for unit in queue.take(unitsMax: .max, bytesMax: .max) { queue.done(unit, .pushed) }
-    let last = self.queue(directory, settings)
+    let last = self.queue(settings, in: directory)
     last.load(try FileManager.default.contentsOfDirectory(atPath: directory), Self.log)
     #expect(last.report.units == 0)
     withExtendedLifetime(folder) {}
@@ -163,7 +163,7 @@ private struct Seeded: RandomNumberGenerator {
     let settings = Self.settings(durable: true)
     let size = Self.record(1).count
     do {
-      let before = queue(directory, settings)
+      let before = queue(settings, in: directory)
       for number in 1...10 { before.put(Self.record(UInt64(number)), timestampMs: 1) }
     }
     let name = try #require(
@@ -172,7 +172,7 @@ private struct Seeded: RandomNumberGenerator {
     var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
     bytes[JournalSegment.firstRecord + 6 * size + 20] ^= 0xff
     try bytes.write(to: URL(fileURLWithPath: path))
-    let queue = self.queue(directory, settings)
+    let queue = queue(settings, in: directory)
     queue.load([name], Self.log)
     #expect(try versions(queue) == Array(1...6))
     // Any bytes at all: no crash, and nothing that was never put.
@@ -183,7 +183,7 @@ private struct Seeded: RandomNumberGenerator {
         noise[Int.random(in: 0..<noise.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
       }
       try noise.prefix(Int.random(in: 0...noise.count, using: &random)).write(to: URL(fileURLWithPath: path))
-      let found = self.queue(directory, settings)
+      let found = self.queue(settings, in: directory)
       found.load([name], Self.log)
       #expect(try versions(found).allSatisfy { (1...10).contains($0) })
       try? FileManager.default.removeItem(atPath: path + ".damaged")
@@ -201,7 +201,8 @@ private struct Seeded: RandomNumberGenerator {
     var inFlight: [Int64: Set<[UInt8]>] = [:]
     var sent: [[UInt8]: Int64] = [:]
     for sequence in 1...3_000 as ClosedRange<Int64> {
-      let uris = Set((0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8.random(in: 0..<20, using: &random)] })
+      let uris = Set(
+        (0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8.random(in: 0..<20, using: &random)] })
       order.enter(sequence, uris)
       waiting[sequence] = uris
       for (candidate, uris) in waiting.sorted(by: { $0.key < $1.key }) where inFlight.count < 8 {
@@ -218,7 +219,9 @@ private struct Seeded: RandomNumberGenerator {
         order.leave(done, inFlight.removeValue(forKey: done)!)
       }
     }
-    for (sequence, uris) in inFlight.merging(waiting, uniquingKeysWith: { $0.union($1) }) { order.leave(sequence, uris) }
+    for (sequence, uris) in inFlight.merging(waiting, uniquingKeysWith: { $0.union($1) }) {
+      order.leave(sequence, uris)
+    }
     #expect(order.isEmpty)
   }
 
@@ -228,12 +231,10 @@ private struct Seeded: RandomNumberGenerator {
     let second: UInt64 = 1_000_000_000
     var now = 100 * second
     let isNews = pace.failed(nowNs: now, startNs: now - 5, retryAfterMs: 0)
-    #expect(isNews)
-    #expect(!pace.isUp && pace.resumeNs == now + PushPace.pauseNsMin)
+    #expect(isNews && !pace.isUp && pace.resumeNs == now + PushPace.pauseNsMin)
     // Those that were on their way say nothing new.
-    let news = (0..<50).map { _ in pace.failed(nowNs: now + 10, startNs: now - 1, retryAfterMs: 0) }
-    #expect(!news.contains(true))
-    #expect(pace.resumeNs == now + PushPace.pauseNsMin)
+    let moreNews = (0..<50).count { _ in pace.failed(nowNs: now + 10, startNs: now - 1, retryAfterMs: 0) }
+    #expect(moreNews == 0 && pace.resumeNs == now + PushPace.pauseNsMin)
     var attempts = 0
     let end = now + 60 * second
     while now < end {
@@ -246,8 +247,8 @@ private struct Seeded: RandomNumberGenerator {
     now = pace.resumeNs
     _ = pace.failed(nowNs: now, startNs: now, retryAfterMs: 20_000)
     #expect(pace.resumeNs == now + 20 * second)
-    let isBack = (pace.succeeded(), pace.isUp, pace.succeeded())
-    #expect(isBack == (true, true, false))
+    let (wasAway, isAway) = (pace.succeeded(), pace.succeeded())
+    #expect(wasAway && pace.isUp && !isAway)
   }
 
   @Test func aPeerThatDoesNotAnswerReadsIsLeftAlone() {

@@ -152,7 +152,7 @@ struct FeedOrderTests {
     let (node, backend) = (bench.node, bench.backends[0])
     let listener = node.subscribe("").listener
     #expect(listener.inbox.next()?.isPlace == true)
-    let late = node.receive("acct://toy/a", "late", within: 50)
+    let late = node.receive("acct://toy/a", "late", within: 1_000)
     let held = try #require(backend.held.next())
     #expect(late.answer.soon()?.code == BP_DEADLINE_EXCEEDED)
     backend.finish(held)
