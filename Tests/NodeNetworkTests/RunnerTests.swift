@@ -133,9 +133,9 @@ import Testing
     // The runner has passed it on when it is pending there.
     #expect(
       Polling.until(seconds: 60) {
-        ProcessFile.read("/proc/\(north)/status").split(separator: "\n").contains {
-          $0.hasPrefix("ShdPnd:") && !$0.hasSuffix("0000000000000000")
-        }
+        let pending = ProcessFile.read("/proc/\(north)/status").split(separator: "\n").first { $0.hasPrefix("ShdPnd:") }
+        let mask = pending?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) } ?? 0
+        return mask & 1 << (SIGTERM - 1) != 0
       })
     network.runner.signal(SIGINT)
     #expect(network.runner.wait() == 128 + SIGINT)

@@ -44,7 +44,8 @@ extension Network {
         """)
 
     @OptionGroup var network: NetworkOptions
-    @Option(name: [.short, .customLong("output")], help: ArgumentHelp("Write to this file.", valueName: "path"))
+    @Option(
+      name: [.customShort("o"), .customLong("output")], help: ArgumentHelp("Write to this file.", valueName: "path"))
     var path: String?
     @Option(name: .long, help: ArgumentHelp("Write the private keys to this file, such as .env.", valueName: "path"))
     var envFile: String?
