@@ -455,6 +455,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
   ],
-  targets: libraries + kernel + backends + schemas + transports + services + conformance + tests + simulation + nodeTests
+  targets: libraries + kernel + backends + schemas + transports + services + conformance + tests + simulation
+    + nodeTests
     + benchmarks
 )

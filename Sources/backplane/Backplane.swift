@@ -29,7 +29,7 @@ struct Backplane: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "backplane",
     abstract: "A message node built of plugins that are swapped while it runs.",
-    version: "backplane 0.1.0",
+    discussion: "`backplane --version` prints the version.",
     subcommands: [
       Serve.self, Reload.self, Rollback.self, Upgrade.self, Status.self, History.self, Backend.self, Generations.self,
       QuarantineCommand.self, Plugin.self, Schema.self, Config.self, Update.self, NodeCommand.self, Network.self,
@@ -39,6 +39,12 @@ struct Backplane: AsyncParsableCommand {
 
   fileprivate static func runToExit() async -> Never {
     var asksForJSON = false
+    // Not the parser's own: it would take `update publish … --version 2` for the question, print the version and exit
+    // with 0, as soon as anything else among the arguments is wrong.
+    if Array(CommandLine.arguments.dropFirst()) == ["--version"] {
+      Output.line("backplane \(BackplaneVersion.current)")
+      exit(withError: nil)
+    }
     do {
       var command = try await asyncParseAsRoot()
       asksForJSON = (command as? any AnswersInJSON)?.output.json ?? false

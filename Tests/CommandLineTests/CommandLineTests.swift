@@ -15,6 +15,8 @@ import Testing
 
   @Test func helpAndCompletionsExitWith0() async throws {
     #expect(try await CommandLineRun.run(["--help"]).output.contains("SUBCOMMANDS"))
+    let version = try await CommandLineRun.run(["--version"])
+    #expect(version.status == 0 && version.output.hasPrefix("backplane 0."))
     let script = try await CommandLineRun.run(["--generate-completion-script", "bash"])
     #expect(script.status == 0 && script.output.contains("backplane"))
   }

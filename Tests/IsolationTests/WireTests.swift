@@ -577,7 +577,7 @@ import Testing
     let guarded = GuardedPayload(sizeMax: 4096)
     let proposal = try #require(ReceivedNodeCall.proposal(guarded.hold(sent[0].payload)))
     #expect(proposal.flags == BP_PROPOSAL_RETRIES && text(proposal.json) == "{\"node\":{}}")
-    #expect(ReceivedNodeCall.number(guarded.hold(sent[1].payload)) == .max - 1)
+    #expect(ReceivedNodeCall.number(guarded.hold(sent[1].payload)) == UInt64.max - 1)
     var wasCalled = false
     let isSound = ReceivedResult.with(guarded.hold(sent[2].payload), expected: .proposal, message: nil) { raw in
       wasCalled = true

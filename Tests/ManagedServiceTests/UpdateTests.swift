@@ -8,16 +8,21 @@ import Testing
 func pluginFile(id: String = "org.backplane.memory", version: String = "1.2.0") -> [UInt8] {
   func number(_ value: Int, _ size: Int) -> [UInt8] { (0..<size).map { UInt8(value >> (8 * $0) & 0xFF) } }
   let json = Array(#"{"id":"\#(id)","version":"\#(version)"}"#.utf8)
-  let note =
-    number(10, 4) + number(json.count, 4) + number(1, 4) + Array("Backplane\0\0\0".utf8) + json
-    + [UInt8](repeating: 0, count: (4 - json.count % 4) % 4)
-  var header: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 2, 1] + [UInt8](repeating: 0, count: 58)
-  header.replaceSubrange(32..<40, with: number(64, 8))
-  header.replaceSubrange(54..<58, with: number(56, 2) + number(1, 2))
-  let segment =
-    number(4, 4) + number(4, 4) + number(120, 8) + number(0, 16) + number(note.count, 8) + number(note.count, 8)
-    + number(4, 8)
-  return header + segment + note
+  var note: [UInt8] = []
+  for field in [10, json.count, 1] { note += number(field, 4) }
+  note += Array("Backplane\0\0\0".utf8)
+  note += json
+  while note.count % 4 != 0 { note.append(0) }
+  // The header, with one entry in the table of segments behind it.
+  var file: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 2, 1]
+  file += [UInt8](repeating: 0, count: 58)
+  file.replaceSubrange(32..<40, with: number(64, 8))
+  file.replaceSubrange(54..<56, with: number(56, 2))
+  file.replaceSubrange(56..<58, with: number(1, 2))
+  // PT_NOTE, readable; where in the file, where in memory twice, how long there and here, alignment.
+  for field in [4, 4] { file += number(field, 4) }
+  for field in [120, 0, 0, note.count, note.count, 4] { file += number(field, 8) }
+  return file + note
 }
 
 /// Software that the operator has published.

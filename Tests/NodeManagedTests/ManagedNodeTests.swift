@@ -36,8 +36,9 @@ import Testing
           var count = 0
           while !isOver.with({ $0 }) {
             count += 1
-            let written = try connection.post("/receive", #"{"tx":["mutable://open/load/\#(number)",\#(count)]}"#)
-            let read = try connection.get("/read/mutable/open/kept")
+            let written = try connection.post(
+              "/api/v1/receive", #"{"tx":["mutable://open/load/\#(number)",\#(count)]}"#)
+            let read = try connection.get("/api/v1/read/mutable/open/kept")
             if written.status != 200 || read.status != 200 { failures.with { $0.append("\(written) \(read)") } }
           }
         } catch { failures.with { $0.append("\(error)") } }
@@ -150,9 +151,9 @@ import Testing
       }
     }
     defer { server.stop() }
-    let node = try scene.start(configURL: server.url, keys: ", request_timeout_ms: 500")
+    let node = try scene.start(configURL: server.url, keys: ", request_timeout_ms: 2000")
     let expected = [
-      "gives an answer that is no node's", "answers with more than", "gave no whole answer within 500 ms",
+      "gives an answer that is no node's", "answers with more than", "gave no whole answer within 2000 ms",
       "answers with a redirect", "poll error: \(server.url)",
     ]
     for (number, text) in expected.enumerated() {

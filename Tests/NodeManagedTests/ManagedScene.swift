@@ -53,7 +53,7 @@ final class ManagedScene {
   /// Signs and writes to the node at `port`.
   func publish(_ text: String, at port: Int, by signer: Ed25519.KeyPair? = nil) throws {
     let data = String(decoding: try message(text, by: signer), as: UTF8.self)
-    let answer = try HTTPConnection(port: port).post("/receive", #"{"tx":["\#(configURI)",\#(data)]}"#)
+    let answer = try HTTPConnection(port: port).post("/api/v1/receive", #"{"tx":["\#(configURI)",\#(data)]}"#)
     guard answer.status == 200 else { throw NodeProcess.Failed(description: "\(answer)") }
   }
 
@@ -61,17 +61,17 @@ final class ManagedScene {
   func status(at port: Int) throws -> NodeStatus? {
     let document = ManagedDocument.status(nodeId: nodeID)
     let path = document.uri.replacingOccurrences(of: "://", with: "/")
-    let answer = try HTTPConnection(port: port).get("/read/\(path)")
+    let answer = try HTTPConnection(port: port).get("/api/v1/read/\(path)")
     guard answer.status == 200, let record = RecordAnswer(body: answer.body) else { return nil }
     return try NodeStatus(try document.open(record.data).payload.bytes)
   }
 
   static func put(_ uri: String, _ data: String, at port: Int) throws -> HTTPConnection.Answer {
-    try HTTPConnection(port: port).post("/receive", #"{"tx":["\#(uri)",\#(data)]}"#)
+    try HTTPConnection(port: port).post("/api/v1/receive", #"{"tx":["\#(uri)",\#(data)]}"#)
   }
 
   static func read(_ path: String, at port: Int) throws -> HTTPConnection.Answer {
-    try HTTPConnection(port: port).get("/read/\(path)")
+    try HTTPConnection(port: port).get("/api/v1/read/\(path)")
   }
 }
 

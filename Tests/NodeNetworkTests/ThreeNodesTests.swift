@@ -6,7 +6,7 @@ import Testing
 /// A network of three from one manifest with one command: PostgreSQL, SQLite and memory, configured over the protocol in
 /// messages that are encrypted to each.
 @Suite struct ThreeNodes {
-  private static let pollMs = 1_000
+  private static let pollMs = 5_000
   private static let names = ["postgres-node", "sqlite-node", "memory-node"]
 
   private let server: PostgreSQLServer
@@ -57,7 +57,7 @@ import Testing
     let network = try RunningNetwork(home)
     try network.waitForStatus { states, status in status == 0 && states.count == 3 }
     for (node, scheme) in ["postgresql", "sqlite", "memory"].enumerated() {
-      #expect(try schemes(node).first == scheme, "\(network.log)")
+      #expect(Polling.until(seconds: 60) { (try? schemes(node).first) == scheme }, "\(network.log)")
     }
     // On the wire everything is encrypted.
     let key = try home.nodeId(Self.names[0])

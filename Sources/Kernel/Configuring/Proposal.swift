@@ -6,6 +6,8 @@ public struct Proposal: Sendable, Equatable, Codable, CustomStringConvertible, C
   static let sizeBytesMax = 1 << 20
   /// Deepest nesting of its text.
   static let depthMax = 32
+  /// Most values in it; each is kept with its place.
+  static let valuesMax = YAMLReader.valuesMax
 
   /// The slot whose service made it.
   public let slot: String

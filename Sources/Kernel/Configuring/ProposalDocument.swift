@@ -32,6 +32,10 @@ struct ProposalDocument {
       problems.add(origin(error.pointer), "It is not valid JSON at byte \(error.offsetBytes): \(error.reason).")
       return nil
     }
+    guard Self.holds(root, atMost: Proposal.valuesMax) else {
+      problems.add(origin(""), "The proposal has more than \(Proposal.valuesMax) values.")
+      return nil
+    }
     guard case .mapping(let mapping) = Self.convert(root, proposal.slot, "").value else {
       problems.add(origin(""), "A proposal must be an object, but is \(root.kind).")
       return nil
@@ -129,6 +133,21 @@ struct ProposalDocument {
         problems.add(entry.node.origin, "A slot must be an object, or null, but is \(entry.node.value.found).")
       }
     }
+  }
+
+  private static func holds(_ json: StrictJSON, atMost valuesMax: Int) -> Bool {
+    var waiting = [json]
+    var count = 0
+    while let next = waiting.popLast() {
+      count += 1
+      guard count <= valuesMax else { return false }
+      switch next.value {
+      case .array(let elements): waiting += elements
+      case .object(let members): waiting += members.map(\.value)
+      default: break
+      }
+    }
+    return true
   }
 
   private static func convert(_ json: StrictJSON, _ slot: String, _ pointer: String) -> ConfigurationNode {

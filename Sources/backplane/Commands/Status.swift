@@ -43,7 +43,7 @@ struct Status: AsyncParsableCommand, AnswersInJSON {
         text += " (\(push["bytes"]?.cell ?? "?") bytes"
         if let oldest = push["oldest_ms"]?.integer {
           let nowMs = Int64(Date().timeIntervalSince1970 * 1000)
-          text += ", the oldest for \(duration(milliseconds: max(0, nowMs - oldest)))"
+          text += ", the oldest for \(DurationText.text(milliseconds: max(0, nowMs - oldest)))"
         }
         text += ")"
       }

@@ -196,13 +196,11 @@ final class LocalRunner {
   // MARK: Publishing
 
   private func awaitConfigServer() {
-    let (mailbox, wait) = (mailbox, settings.awaitConfigServer)
     isPublishing = true
-    Task {
-      do {
-        try await wait()
-        mailbox.post(.configServerIsReady)
-      } catch { mailbox.post(Self.failed(error)) }
+    let wait = settings.awaitConfigServer
+    mailbox.post {
+      try await wait()
+      return .configServerIsReady
     }
   }
 
@@ -214,15 +212,8 @@ final class LocalRunner {
     }
     mustPublishAgain = false
     isPublishing = true
-    let (mailbox, publish) = (mailbox, settings.publish)
-    Task {
-      do { mailbox.post(.published(try await publish())) } catch { mailbox.post(Self.failed(error)) }
-    }
-  }
-
-  private static func failed(_ error: any Error) -> RunnerMailbox.Event {
-    let failure = error as? CommandFailure
-    return .failed(failure?.message ?? "\(error)", failure?.status ?? .internal)
+    let publish = settings.publish
+    mailbox.post { .published(try await publish()) }
   }
 
   /// An editor renames a new file in or writes into the old one: either shows in what the system says of the name.

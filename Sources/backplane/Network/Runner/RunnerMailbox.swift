@@ -29,6 +29,18 @@ final class RunnerMailbox: Sendable {
     _ = bp_shim_eventfd_signal(bell)
   }
 
+  /// Posts what `body` ends with. Any thread.
+  func post(_ body: @escaping @Sendable () async throws -> Event) {
+    Task {
+      do {
+        post(try await body())
+      } catch {
+        let failure = error as? CommandFailure
+        post(.failed(failure?.message ?? "\(error)", failure?.status ?? .internal))
+      }
+    }
+  }
+
   func take() -> [Event] {
     var count: UInt64 = 0
     _ = read(bell, &count, MemoryLayout<UInt64>.size)
