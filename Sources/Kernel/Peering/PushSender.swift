@@ -1,4 +1,5 @@
 import BackplaneABI
+import Glibc
 import Synchronization
 
 /// Sends what waits for one peer: several units at a time, those of one record one after the other, each once.
@@ -13,6 +14,8 @@ final class PushSender: Sendable {
   private static let takenBytesMax = 16 << 20
   /// A unit that is not taken though others are, again and again, is taken for refused.
   private static let strikesMax = 20
+  /// How long after the first unit the sender of an idle peer begins.
+  private static let lingerUs: UInt32 = 1000
   /// How often a thread that waits looks round by itself.
   private static let idleNs: UInt64 = 1_000_000_000
 
@@ -89,7 +92,11 @@ final class PushSender: Sendable {
       } else if now >= work.pace.resumeNs, work.taken.isEmpty {
         probe(&work)
       }
+      let wasIdle = work.taken.isEmpty
       rest(work, endNs)
+      // The answer that the first one was put here before has to be written yet, perhaps on the same processor; and what
+      // comes meanwhile goes along.
+      if wasIdle, work.pace.isUp, endNs == 0, queue.hasWaiting { usleep(PushSender.lingerUs) }
     }
   }
 
