@@ -23,7 +23,7 @@ static void handle(void *pointer, const bp_call *call, const bp_http_request *re
   self->host->complete(self->instance, token, &result.result);
 }
 
-static const bp_service service = {sizeof service, 0, node_ready};
+static const bp_service service = {sizeof service, 0, node_ready, NULL};
 static const bp_http_route table = {sizeof table, 0, routes, handle};
 
 static const void *extension(void *self, bp_view id) {

@@ -131,7 +131,7 @@ static void node_ready(void *pointer, const bp_call *call, bp_token token) {
   self->host->complete(self->instance, token, &result);
 }
 
-static const bp_service service = {sizeof service, 0, node_ready};
+static const bp_service service = {sizeof service, 0, node_ready, NULL};
 static const bp_http_upgrade table = {sizeof table, 0, open_connection, input};
 
 static const void *extension(void *self, bp_view id) {
