@@ -83,6 +83,56 @@ import Testing
     #expect(try Polling.until(seconds: 60) { try scene.status(at: server.port)?.status == .online }, "\(node.log)")
   }
 
+  /// Each is refused in the reference's words, or reported, and the configuration before it goes on serving.
+  @Test func whatCannotBeTakenIsSaid() throws {
+    let scene = try ManagedScene()
+    let server = try ManagedScene.configServer()
+    let database = #"[{"type":"postgresql","url":"postgresql://b3nd:hidden-word@127.0.0.1:1/b3nd"}]"#
+    try scene.publish(scene.configuration("first", backends: database), at: server.port)
+    let node = try scene.start(configURL: "http://127.0.0.1:\(server.port)", plugins: ["backend-postgresql"])
+    #expect(node.says("[managed] Failed to build backends from config: "), "\(node.log)")
+    #expect(node.says("[managed] Continuing with Phase 1 backends"), "\(node.log)")
+    #expect(try ManagedScene.put("mutable://open/a", "1", at: scene.port).status == 200)
+    try scene.publish(scene.configuration("good"), at: server.port)
+    #expect(node.says("[managed] Config applied: \"good\""), "\(node.log)")
+
+    let good = String(decoding: try scene.message(scene.configuration("good")), as: UTF8.self)
+    let stranger = X25519.KeyPair().publicKey
+    let other = Ed25519.KeyPair().publicKeyHex
+    let cases: [(message: String, says: String)] = [
+      (
+        good.replacing("\"good\"", with: "\"tampered\""),
+        "Config at \(scene.configURI) has no valid signature from operator \(scene.operatorPair.publicKeyHex)"
+      ),
+      (#"{"payload":1}"#, "Config at \(scene.configURI) is not a signed AuthenticatedMessage"),
+      (#""text""#, "Invalid config data at \(scene.configURI)"),
+      (
+        try scene.text(scene.configuration("secret"), encryptingTo: stranger),
+        "Config at \(scene.configURI) is encrypted but no decryption key provided"
+      ),
+      (
+        try scene.text(scene.configuration("rules").replacing("\"configVersion\":1", with: "\"configVersion\":2")),
+        "Invalid config data at \(scene.configURI): configVersion must be 1"
+      ),
+      (try scene.text(scene.configuration("another").replacing(scene.nodeID, with: other)), other),
+      (
+        try scene.text(scene.configuration("database", backends: database)),
+        "[managed] Failed to apply config: "
+      ),
+    ]
+    for (message, text) in cases {
+      try scene.put(message, at: server.port)
+      #expect(node.says(text), "\(text)\n\(node.log)")
+      #expect(try ManagedScene.read("mutable/open/a", at: scene.port).status == 200)
+    }
+    #expect(try Polling.until(seconds: 60) { try scene.status(at: server.port)?.status == .degraded }, "\(node.log)")
+    #expect(try scene.status(at: server.port)?.problem?.isEmpty == false)
+    #expect(node.count("[managed] Config applied: ") == 1 && !node.log.contains("hidden-word"), "\(node.log)")
+    try scene.publish(scene.configuration("last"), at: server.port)
+    #expect(node.says("[managed] Config applied: \"last\""), "\(node.log)")
+    #expect(node.stop() == 0, "\(node.log)")
+  }
+
   @Test func aServerThatComesAndGoesDisturbsNothing() throws {
     let scene = try ManagedScene()
     let serverPort = FreePort.find()

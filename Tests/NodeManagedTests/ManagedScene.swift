@@ -50,9 +50,20 @@ final class ManagedScene {
       Array(text.utf8), signers: [signer ?? operatorPair])
   }
 
+  /// The operator's message as text.
+  func text(_ configuration: String, encryptingTo recipient: [UInt8]? = nil) throws -> String {
+    let document = ManagedDocument.config(operatorKey: operatorPair.publicKeyHex, nodeId: nodeID)
+    let message = try document.seal(Array(configuration.utf8), signers: [operatorPair], encryptingTo: recipient)
+    return String(decoding: message, as: UTF8.self)
+  }
+
   /// Signs and writes to the node at `port`.
   func publish(_ text: String, at port: Int, by signer: Ed25519.KeyPair? = nil) throws {
-    let data = String(decoding: try message(text, by: signer), as: UTF8.self)
+    try put(String(decoding: try message(text, by: signer), as: UTF8.self), at: port)
+  }
+
+  /// Writes to the configuration's URI at the node at `port`, whatever it is.
+  func put(_ data: String, at port: Int) throws {
     let answer = try HTTPConnection(port: port).post("/api/v1/receive", #"{"tx":["\#(configURI)",\#(data)]}"#)
     guard answer.status == 200 else { throw NodeProcess.Failed(description: "\(answer)") }
   }
