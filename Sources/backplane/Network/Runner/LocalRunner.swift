@@ -244,7 +244,8 @@ final class LocalRunner {
     guard phase == .stoppingNodes else { return }
     let nodes = services.filter { $0.key != Self.configServerName }
     guard !nodes.values.contains(where: \.isRunning) else { return }
-    if failure == nil { Self.say("Stopped \(nodes.count) nodes") }
+    // Of those that are no longer in the manifest it has been said.
+    if failure == nil { Self.say("Stopped \(nodes.values.count { !$0.isUnwanted }) nodes") }
     phase = .stoppingConfigServer
     services[Self.configServerName]?.terminate(afterMs: settings.stopTimeoutMs)
   }
