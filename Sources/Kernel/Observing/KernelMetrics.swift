@@ -80,19 +80,27 @@ enum KernelMetrics {
   /// What clients and services have asked of the node.
   private static func operations(_ kernel: KernelContext, _ metrics: inout MetricsText) {
     for operation in NodeOperation.allCases {
-      let snapshot = kernel.operations.snapshot(operation)
-      guard snapshot.count > 0 else { continue }
-      let labels = [("operation", operation.name)]
-      for (code, count) in snapshot.codes.enumerated() where count > 0 {
-        metrics.counter(
-          "backplane_requests", help: "Requests to the node by result code.",
-          labels: labels + [("code", CodeNames.name(bp_code(code)))], count)
-      }
-      metrics.histogram(
-        "backplane_request_seconds", help: "How long requests to the node took.", unit: "seconds", labels: labels,
-        bounds: (0..<Statistics.bucketCount - 1).map(Statistics.boundSeconds),
-        buckets: Array(snapshot.buckets.dropLast()), count: snapshot.count, sum: snapshot.sumSeconds)
+      add(
+        kernel.operations.snapshot(operation), [("operation", operation.name)],
+        calls: ("backplane_requests", "Requests to the node by result code."),
+        seconds: ("backplane_request_seconds", "How long requests to the node took."), &metrics)
     }
+  }
+
+  /// What was counted of one operation; nothing when it never ended.
+  private static func add(
+    _ snapshot: Statistics.Snapshot, _ labels: [(String, String)], calls: (name: String, help: String),
+    seconds: (name: String, help: String), _ metrics: inout MetricsText
+  ) {
+    guard snapshot.count > 0 else { return }
+    for (code, count) in snapshot.codes.enumerated() where count > 0 {
+      metrics.counter(
+        calls.name, help: calls.help, labels: labels + [("code", CodeNames.name(bp_code(code)))], count)
+    }
+    metrics.histogram(
+      seconds.name, help: seconds.help, unit: "seconds", labels: labels,
+      bounds: (0..<Statistics.bucketCount - 1).map(Statistics.boundSeconds),
+      buckets: Array(snapshot.buckets.dropLast()), count: snapshot.count, sum: snapshot.sumSeconds)
   }
 
   /// Of the process as a whole: what plugins take in it cannot be told apart.
@@ -168,18 +176,10 @@ enum KernelMetrics {
       instance.directness.slowCalls.load(ordering: .relaxed))
     if let counts = instance.proxy?.counts { IsolationMetrics.add(counts, labels, &metrics) }
     for operation in Operation.allCases {
-      let snapshot = instance.statistics.snapshot(operation)
-      guard snapshot.count > 0 else { continue }
-      let labels = labels + [("operation", operation.name)]
-      for (code, count) in snapshot.codes.enumerated() where count > 0 {
-        metrics.counter(
-          "backplane_calls", help: "Completed calls by result code.",
-          labels: labels + [("code", CodeNames.name(bp_code(code)))], count)
-      }
-      metrics.histogram(
-        "backplane_call_seconds", help: "From submit to completion.", unit: "seconds", labels: labels,
-        bounds: (0..<Statistics.bucketCount - 1).map(Statistics.boundSeconds),
-        buckets: Array(snapshot.buckets.dropLast()), count: snapshot.count, sum: snapshot.sumSeconds)
+      add(
+        instance.statistics.snapshot(operation), labels + [("operation", operation.name)],
+        calls: ("backplane_calls", "Completed calls by result code."),
+        seconds: ("backplane_call_seconds", "From submit to completion."), &metrics)
     }
     for series in instance.metrics.snapshot() {
       let name = "backplane_plugin_\(series.name)"

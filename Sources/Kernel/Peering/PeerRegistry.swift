@@ -11,7 +11,6 @@ final class PeerRegistry: Sendable {
     var queues: [String: PushQueue] = [:]
     var records: [String: PullRecord] = [:]
     var senders: [String: PushSender] = [:]
-    var endings: [Promise<Bool>] = []
     /// Set by `begin`; before, nothing is loaded and nothing sent.
     var kernel: KernelReference?
     var isShutDown = false
@@ -28,6 +27,7 @@ final class PeerRegistry: Sendable {
   private let directory: String
   private let state = Mutex(State())
   private let stopped = Promise<Bool>()
+  private let threads = DetachedThreads()
 
   /// - Parameter directory: made when the first durable queue is. Empty: queues are in memory.
   init(directory: String) {
@@ -36,13 +36,7 @@ final class PeerRegistry: Sendable {
   }
 
   private func slotsOnDisk() -> [String: [String]] {
-    guard !directory.isEmpty else { return [:] }
-    var found: [String: [String]] = [:]
-    for slot in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [] {
-      let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(directory)/\(slot)")) ?? []
-      if names.contains(where: { $0.hasSuffix(JournalSegment.suffix) }) { found[slot] = names }
-    }
-    return found
+    JournalDirectory.slots(in: directory).filter { $0.value.contains { $0.hasSuffix(JournalSegment.suffix) } }
   }
 
   /// The one queue of a slot name.
@@ -100,10 +94,8 @@ final class PeerRegistry: Sendable {
       return (sender, !state.hasSynchroniser && !directory.isEmpty)
     }
     guard let sender else { return }
-    start("bp-push") { registry in
-      sender.run { registry.mayEnd(slot) }
-    }
-    if isFirst { start("bp-push-sync") { $0.synchroniseAll() } }
+    threads.start("bp-push") { [self] in sender.run { mayEnd(slot) } }
+    if isFirst { threads.start("bp-push-sync") { [self] in synchroniseAll() } }
   }
 
   /// The thread of a queue that no slot pushes to may end, unless that has just changed.
@@ -121,19 +113,6 @@ final class PeerRegistry: Sendable {
       for queue in state.withLock({ Array($0.queues.values) }) { queue.synchronise() }
       if isEnding { return }
     }
-  }
-
-  private func start(_ name: String, _ body: @escaping @Sendable (PeerRegistry) -> Void) {
-    let ended = Promise<Bool>()
-    state.withLock { state in
-      state.endings.removeAll { $0.get(untilNs: 0) != nil }
-      state.endings.append(ended)
-    }
-    let thread = Thread.start(name: name) { [self] in
-      body(self)
-      ended.set(true)
-    }
-    if let thread { pthread_detach(thread) } else { ended.set(true) }
   }
 
   /// Of the generation that was the last one; the caller gives it back.
@@ -184,14 +163,14 @@ final class PeerRegistry: Sendable {
   ///
   /// - Parameter lease: of the generation that was the last one; taken over.
   func end(_ kernel: KernelContext, _ lease: Lease?, untilNs deadlineNs: UInt64) {
-    let (senders, endings) = state.withLock { state in
+    let senders = state.withLock { state in
       state.lastLease = lease
       state.isShutDown = true
-      return (Array(state.senders.values), state.endings)
+      return Array(state.senders.values)
     }
     for sender in senders { sender.end(atNs: deadlineNs) }
     stopped.set(true)
-    for ending in endings { _ = ending.get(untilNs: deadlineNs + PeerRegistry.synchroniseNs) }
+    _ = threads.wait(untilNs: deadlineNs + PeerRegistry.synchroniseNs)
     state.withLock { $0.lastLease = nil }
     if let lease { kernel.ring.release(lease) }
     for queue in state.withLock({ Array($0.queues.values) }) {
@@ -208,12 +187,12 @@ final class PeerRegistry: Sendable {
 
   /// Ends the threads; false when one is left behind.
   func shutDown(untilNs deadlineNs: UInt64) -> Bool {
-    let (senders, endings) = state.withLock { state in
+    let senders = state.withLock { state in
       state.isShutDown = true
-      return (Array(state.senders.values), state.endings)
+      return Array(state.senders.values)
     }
     for sender in senders { sender.end(atNs: 1) }
     stopped.set(true)
-    return endings.allSatisfy { $0.get(untilNs: deadlineNs) != nil }
+    return threads.wait(untilNs: deadlineNs)
   }
 }

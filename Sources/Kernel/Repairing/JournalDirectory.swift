@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// The directory of a journal: `<what>/<slot>` of the state directory.
@@ -19,6 +20,17 @@ enum JournalDirectory {
 
   /// What the names of this process' segments end in.
   static var ownSuffix: String { "-\(getpid())\(JournalSegment.suffix)" }
+
+  /// The names in the directories below `parent`, by slot, but for empty ones. None of an empty path.
+  static func slots(in parent: String) -> [String: [String]] {
+    guard !parent.isEmpty else { return [:] }
+    var found: [String: [String]] = [:]
+    for slot in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] {
+      let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(parent)/\(slot)")) ?? []
+      if !names.isEmpty { found[slot] = names }
+    }
+    return found
+  }
 
   static func synchronise(_ directory: String) {
     let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

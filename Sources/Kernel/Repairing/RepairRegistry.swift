@@ -15,13 +15,13 @@ final class RepairRegistry: Sendable {
     /// Set by `begin`; before, nothing is loaded and nothing repaired.
     var repairer: Repairer?
     var isShutDown = false
-    var endings: [Promise<Bool>] = []
   }
 
   private let directory: String
   private let state = Mutex(State())
   private let work = Mutex(Promise<Bool>())
   let stopped = Promise<Bool>()
+  private let threads = DetachedThreads()
   /// `repair.journal_size_bytes_max`, for each slot.
   let journalSizeBytesMax = Atomic<Int>(256 << 20)
   /// `repair.batch_units_max`.
@@ -31,17 +31,7 @@ final class RepairRegistry: Sendable {
   ///   misses a write is behind until the operator accepts it.
   init(directory: String) {
     self.directory = directory
-    for slot in slotsOnDisk().keys { backlog(slot).hold() }
-  }
-
-  private func slotsOnDisk() -> [String: [String]] {
-    guard !directory.isEmpty else { return [:] }
-    var found: [String: [String]] = [:]
-    for slot in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [] {
-      let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(directory)/\(slot)")) ?? []
-      if !names.isEmpty { found[slot] = names }
-    }
-    return found
+    for slot in JournalDirectory.slots(in: directory).keys { backlog(slot).hold() }
   }
 
   /// The one backlog of a slot name.
@@ -109,7 +99,7 @@ final class RepairRegistry: Sendable {
       defer { state.hasWriter = true }
       return !state.hasWriter
     }
-    if isToStart { start("bp-journal") { $0.writeAll() } }
+    if isToStart { threads.start("bp-journal") { [self] in writeAll() } }
     work.withLock { $0.set(true) }
   }
 
@@ -129,26 +119,12 @@ final class RepairRegistry: Sendable {
     }
   }
 
-  private func start(_ name: String, _ body: @escaping @Sendable (RepairRegistry) -> Void) {
-    let ended = Promise<Bool>()
-    state.withLock { state in
-      // One for each outage would be kept for ever.
-      state.endings.removeAll { $0.get(untilNs: 0) != nil }
-      state.endings.append(ended)
-    }
-    let thread = Thread.start(name: name) { [self] in
-      body(self)
-      ended.set(true)
-    }
-    if let thread { pthread_detach(thread) } else { ended.set(true) }
-  }
-
   // MARK: Repairs
 
   /// Takes over what earlier processes have left, none of which writes any more, and begins to repair. `repairer` is
   /// told of slots from then on.
   func begin(_ repairer: Repairer) {
-    let onDisk = slotsOnDisk()
+    let onDisk = JournalDirectory.slots(in: directory)
     let names = Set(onDisk.keys).union(state.withLock { $0.backlogs.keys })
     for name in names { backlog(name).load(onDisk[name] ?? []) }
     state.withLock { $0.repairer = repairer }
@@ -162,13 +138,13 @@ final class RepairRegistry: Sendable {
       return state.repairing.insert(backlog.slot).inserted ? repairer : nil
     }
     guard let repairer else { return }
-    start("bp-repair") { registry in
+    threads.start("bp-repair") { [self] in
       while true {
-        repairer.run(backlog, stopped: registry.stopped)
-        registry.state.withLock { _ = $0.repairing.remove(backlog.slot) }
+        repairer.run(backlog, stopped: stopped)
+        state.withLock { _ = $0.repairing.remove(backlog.slot) }
         // What was missed in between found the thread still there.
-        guard registry.stopped.get(untilNs: 0) == nil, backlog.isRepairing,
-          registry.state.withLock({ $0.repairing.insert(backlog.slot).inserted })
+        guard stopped.get(untilNs: 0) == nil, backlog.isRepairing,
+          state.withLock({ $0.repairing.insert(backlog.slot).inserted })
         else { return }
       }
     }
@@ -182,13 +158,13 @@ final class RepairRegistry: Sendable {
 
   /// Writes what is queued and ends the threads; one that a plugin's code holds at `deadlineNs` is left behind.
   func shutDown(untilNs deadlineNs: UInt64) -> Bool {
-    let (endings, backlogs) = state.withLock { state in
+    let backlogs = state.withLock { state in
       state.isShutDown = true
-      return (state.endings, Array(state.backlogs.values))
+      return Array(state.backlogs.values)
     }
     stopped.set(true)
     work.withLock { $0.set(true) }
     for backlog in backlogs { backlog.wake() }
-    return endings.allSatisfy { $0.get(untilNs: deadlineNs) != nil }
+    return threads.wait(untilNs: deadlineNs)
   }
 }
